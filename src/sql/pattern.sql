@@ -1,0 +1,1 @@
+-- Event patterns: matching without a bus.

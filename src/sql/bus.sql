@@ -1,1 +1,1 @@
--- bus
+-- Buses, rules, targets, publishing.

@@ -1,1 +1,1 @@
--- observe
+-- Status views.

@@ -1,1 +1,1 @@
--- queue
+-- Queues: configuration, sending, receiving, settling.

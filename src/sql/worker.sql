@@ -1,1 +1,1 @@
--- worker
+-- Workers: maintenance by hand, waiting, the state of the background workers.

@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Differences between the server versions 15 to 18, and nothing else.
+ *
+ * Each entry gives the newest server's name to older ones, with the version
+ * at which it can go.  No other file reads PG_VERSION_NUM.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EB_COMPAT_H
+#define EB_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "pg_eventbus needs PostgreSQL 15 or later"
+#endif
+
+/* 16 moved the varlena macros out of postgres.h (goes with 15). */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 16 renamed RelFileNode and its parts (goes with 15). */
+#if PG_VERSION_NUM < 160000
+#include "storage/relfilenode.h"
+typedef RelFileNode RelFileLocator;
+#define EB_RELATION_LOCATOR(rel)	((rel)->rd_node)
+#define EB_LOCATOR_NUMBER(loc)		((loc).relNode)
+#else
+#include "storage/relfilelocator.h"
+#define EB_RELATION_LOCATOR(rel)	((rel)->rd_locator)
+#define EB_LOCATOR_NUMBER(loc)		((loc).relNumber)
+#endif
+
+/* 16: table_tuple_update() reports which indexes need entries (goes with 15). */
+#if PG_VERSION_NUM < 160000
+typedef bool EbUpdateIndexes;
+#else
+#define EbUpdateIndexes	TU_UpdateIndexes
+#endif
+
+/* 17: backends are numbered by ProcNumber from 0; before, by BackendId from 1 (goes with 16). */
+#if PG_VERSION_NUM < 170000
+#include "storage/backendid.h"
+#define EB_MY_PROC_NUMBER	(MyBackendId - 1)
+#else
+#define EB_MY_PROC_NUMBER	MyProcNumber
+#endif
+
+/* 17: named shared memory without preload (goes with 16). */
+#if PG_VERSION_NUM >= 170000
+#define EB_HAVE_DSM_REGISTRY 1
+#endif
+
+/* 16: object_aclcheck() replaced the per-catalog functions (goes with 15). */
+#if PG_VERSION_NUM < 160000
+#define EB_PROC_ACLCHECK(oid, role, mode)	pg_proc_aclcheck(oid, role, mode)
+#else
+#include "catalog/pg_proc.h"
+#define EB_PROC_ACLCHECK(oid, role, mode)	object_aclcheck(ProcedureRelationId, oid, role, mode)
+#endif
+
+#endif							/* EB_COMPAT_H */

@@ -1,0 +1,149 @@
+/*-------------------------------------------------------------------------
+ *
+ * log.h
+ *	  The event log: eb.events and its partitions; writing, reading, storage.
+ *
+ * eb.events is partitioned by retention class (LIST) and then by ingestion
+ * time (RANGE).  It is no member of the extension: eb_log_storage_create()
+ * makes it with the first bus, so that pg_dump carries it.  A leaf is found
+ * from the class and the time in the event's id.
+ *
+ * Locks: writing takes RowExclusiveLock on eb.events first and on the leaf
+ * then, and no lock on the class partition between them; reading by pointer
+ * takes AccessShareLock on the leaf.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EB_LOG_H
+#define EB_LOG_H
+
+#include "clock.h"
+#include "storage/itemptr.h"
+#include "utils/jsonb.h"
+
+/*
+ * One event, as written and as read.  Strings are C strings in the server's
+ * encoding; NULL where optional and absent.
+ */
+typedef struct EbEvent
+{
+	pg_uuid_t	id;				/* its tick is the time of ingestion */
+	int16		class;			/* retention class */
+	int16		hops;
+	int32		bus_id;
+	int64		ruleset_version;
+	TimestampTz time;			/* the producer's */
+	const char *source;
+	const char *detail_type;
+	Jsonb	   *detail;
+	Datum		resources;		/* text[]; (Datum) 0: empty */
+	Jsonb	   *headers;		/* optional */
+	const char *group_key;		/* optional: order group for FIFO targets */
+	const char *correlation_id; /* optional */
+	const char *causation_id;	/* optional */
+	const char *traceparent;	/* optional */
+	const char *replay;			/* optional */
+} EbEvent;
+
+/* Where an event lies; deliveries keep it. */
+typedef struct EbEventPointer
+{
+	pg_uuid_t	id;
+	int16		class;
+	ItemPointerData tid;
+} EbEventPointer;
+
+/* ---- log_write.c: append ---- */
+
+typedef struct EbLogWriter EbLogWriter;
+
+/*
+ * Begin appending: locks eb.events, then accepts invalidations, so a rule set
+ * looked up after this is the newest committed one (barrier of
+ * docs/architecture.md).  To be called before ids are taken.
+ */
+extern EbLogWriter *eb_log_begin(void);
+
+/*
+ * Buffer one event.  The event and what it points to must stay until the next
+ * flush.  pointer, if not NULL, is filled by the flush and must stay as well.
+ */
+extern void eb_log_append(EbLogWriter *writer, const EbEvent *event,
+						  EbEventPointer *pointer);
+extern void eb_log_flush(EbLogWriter *writer);	/* fills the pointers */
+extern void eb_log_end(EbLogWriter *writer);	/* flushes, too */
+
+/* ---- log_read.c: fetch by pointer ---- */
+
+typedef struct EbLogReader EbLogReader;
+
+extern EbLogReader *eb_log_reader_open(void);
+
+/*
+ * Fetch the events of a batch in the current memory context.  found[i] tells
+ * whether the event still exists (it may have been erased by hand).  Looks at
+ * the pointer's TID first, and for all that were not there, once per leaf and
+ * call, by id.
+ */
+extern void eb_log_fetch(EbLogReader *reader, int n, const EbEventPointer *pointers,
+						 EbEvent *events, bool *found);
+extern void eb_log_reader_close(EbLogReader *reader);
+
+/* ---- log_envelope.c: the JSON that matcher and consumers see ---- */
+
+/*
+ * The whole envelope: version, id, detail-type, source, account, time, region,
+ * resources, detail (and replay-name on replayed events).  The detail's bytes
+ * are copied as they are, never walked.  erased: detail is null, and a key
+ * "erased": true says why.
+ */
+extern Jsonb *eb_log_envelope(const EbEvent *event, bool erased);
+
+/* The value of a container's element as a Jsonb of its own, without walking it. */
+extern Jsonb *eb_jsonb_from_value(const JsonbValue *value);
+
+/* time in an envelope: UTC, YYYY-MM-DDTHH:MM:SS[.ffffff]Z.  buf: 40 bytes. */
+extern void eb_format_time(TimestampTz time, char *buf);
+
+/* ---- log_storage.c: tables ---- */
+
+/*
+ * Make eb.events if it does not exist, the retention class for keep (NULL: for
+ * ever) if there is none, and its leaf for now.  Runs DDL as the owner in the
+ * current transaction.  Returns the class.
+ */
+extern int16 eb_log_class_ensure(const Interval *keep);
+
+/* The class with the longest retention among two. */
+extern int16 eb_log_class_longer(int16 a, int16 b);
+
+/* The leaf for a class and instant; InvalidOid if there is none. */
+extern Oid	eb_log_leaf(int16 class, TimestampTz at);
+
+/*
+ * Make and attach the leaf for (class, at) unless it exists, in the current
+ * transaction.  Never called in a publisher's transaction: others would wait
+ * for its end.
+ */
+extern Oid	eb_log_leaf_create(int16 class, TimestampTz at);
+
+/* All leaves; array in the current context, sorted by class and start. */
+typedef struct EbLogLeaf
+{
+	Oid			relid;
+	int16		class;
+	TimestampTz from;			/* inclusive */
+	TimestampTz to;				/* exclusive */
+} EbLogLeaf;
+extern int	eb_log_leaves(EbLogLeaf **leaves);
+
+/* ---- worker/worker_partition.c ---- */
+
+/*
+ * The leaf for (class, at), made by a background worker in a transaction of
+ * its own if it is missing; waits for that.  Raises if no worker could start,
+ * with a HINT to call eb.maintain().
+ */
+extern Oid	eb_partition_request(int16 class, TimestampTz at);
+
+#endif							/* EB_LOG_H */

@@ -1,0 +1,99 @@
+/*-------------------------------------------------------------------------
+ *
+ * bus.h
+ *	  Buses: configuration, entries, the compiled rule set, publishing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EB_BUS_H
+#define EB_BUS_H
+
+#include "log/log.h"
+#include "pattern/pattern.h"
+#include "queue/queue.h"
+
+typedef struct EbBus
+{
+	char		name[NAMEDATALEN];
+	int32		bus_id;
+	Oid			view;			/* eb.bus_<name> */
+	int16		class;
+	int64		rules_version;
+} EbBus;
+
+/* As eb_queue_lookup. */
+extern const EbBus *eb_bus_lookup(const char *name, bool missing_ok);
+
+/* ---- bus_transform.c: input transformation of a target ---- */
+
+/* What a path without a value gives. */
+typedef enum EbOnMissing
+{
+	EB_MISSING_NULL,
+	EB_MISSING_OMIT,
+	EB_MISSING_ERROR
+} EbOnMissing;
+
+/*
+ * A target's transformation, compiled into one relocatable block (offsets
+ * only), so that it can lie in a shared rule set.
+ */
+typedef struct EbTransform
+{
+	Size		size;			/* bytes of the whole block */
+} EbTransform;
+
+/* Variables that are not in the envelope. */
+typedef struct EbTransformVars
+{
+	const char *rule_name;
+	const char *bus_name;
+	TimestampTz ingestion_time;
+} EbTransformVars;
+
+/*
+ * Check and compile; at most one of input, input_path, input_transformer is
+ * not NULL.  Raises 22023 with the place at fault.  for_bus: the result will
+ * be an event's detail, so it must be an object.
+ */
+extern EbTransform *eb_transform_compile(Jsonb *input, const char *input_path,
+										 Jsonb *input_transformer,
+										 EbOnMissing on_missing, bool for_bus);
+
+/* The body for an event; raises only with EB_MISSING_ERROR or a result over the size limit. */
+extern Jsonb *eb_transform_apply(const EbTransform *transform, Jsonb *envelope,
+								 const EbTransformVars *vars);
+
+/* ---- bus_ruleset.c: compiled rules of a bus ---- */
+
+typedef enum EbTargetKind
+{
+	EB_TARGET_QUEUE,
+	EB_TARGET_BUS,
+	EB_TARGET_NOTIFY
+} EbTargetKind;
+
+typedef struct EbRuleSet EbRuleSet;
+
+/*
+ * The newest committed rule set of a bus (and the own transaction's changes).
+ * Call after eb_log_begin(), which accepted invalidations.  Valid until the
+ * end of the transaction or the next call for the same bus.
+ */
+extern const EbRuleSet *eb_ruleset_get(const EbBus *bus);
+
+/* ---- bus_publish.c ---- */
+
+typedef struct EbPublish EbPublish;
+
+/*
+ * Publish any number of events to one bus: privilege check, log, match,
+ * deliver.  eb_publish_add fills in id, class, bus, version, and the context
+ * (correlation, causation, traceparent) where the event leaves it NULL.
+ * Everything that events point to must stay until eb_publish_finish.
+ */
+extern EbPublish *eb_publish_begin(const char *bus, bool check_privilege);
+extern void eb_publish_add(EbPublish *publish, EbEvent *event);
+extern void eb_publish_finish(EbPublish *publish);
+
+#endif							/* EB_BUS_H */

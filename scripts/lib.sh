@@ -231,3 +231,9 @@ npm_packages() {
 	fi
 	echo "$dir/node_modules"
 }
+
+# webhook_events FILE: the real events that the demo and the benchmark use, one entry of eb.put_events a line.
+webhook_events() {
+	local modules
+	modules=$(npm_packages) && "$top/scripts/webhook-events" "$modules" >"$1"
+}

@@ -49,8 +49,13 @@ extern Oid	eb_type_oid(const char *typname);
 /* Grows with each invalidation of the table. */
 extern uint64 eb_catalog_generation(EbTable table);
 
-/* Grows when configuration was changed by other means than our functions. */
+/*
+ * Grows when configuration was changed by other means than our functions:
+ * part of the key of whatever is built from it in shared memory.  Raised at
+ * commit; by a utility hook after COMMIT PREPARED.
+ */
 extern uint64 eb_config_epoch(void);
+extern void eb_config_epoch_raise(void);
 
 /*
  * Scan of a configuration table under GetLatestSnapshot(): what is committed
@@ -94,9 +99,9 @@ extern uint64 eb_sql_with_args(const char *sql, int nargs, Oid *types,
 							   Datum *values, const char *nulls);
 
 /*
- * Privileges hang on the views of buses and queues.  Raises through
- * aclcheck_error unless the current user has all of mode on the view, and
- * refuses if row security applies to it.  kind and name are for the message.
+ * Privileges hang on the views of buses and queues.  Raises
+ * 42501 unless the current user has all of mode on the view, with the GRANT
+ * that it takes as HINT.  kind and name are for the message.
  */
 extern void eb_check_view_privilege(Oid view, AclMode mode,
 									const char *kind, const char *name);

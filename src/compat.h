@@ -52,6 +52,18 @@ typedef bool EbUpdateIndexes;
 #define EB_HAVE_DSM_REGISTRY 1
 #endif
 
+/* 18: the primary key's index may be deferrable, which ours are not (goes with 17). */
+#if PG_VERSION_NUM < 180000
+#define EB_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel)
+#else
+#define EB_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel, false)
+#endif
+
+/* 17: BRIN keeps state over insertions that must be let go (goes with 16). */
+#if PG_VERSION_NUM < 170000
+#define index_insert_cleanup(index, info)	((void) 0)
+#endif
+
 /* 16: object_aclcheck() replaced the per-catalog functions (goes with 15). */
 #if PG_VERSION_NUM < 160000
 #define EB_PROC_ACLCHECK(oid, role, mode)	pg_proc_aclcheck(oid, role, mode)

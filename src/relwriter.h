@@ -23,13 +23,24 @@
 typedef struct EbRelWriter EbRelWriter;
 
 /*
- * Does row i of n rows in this flush need an entry in the index?  An index is
- * opened (and locked) only when the answer was true for the first time, so a
- * put does not lock the indexes that it has nothing for.  NULL in place of
- * the callback: all rows in all indexes.
+ * Does a row of this flush need an entry in an index?  Asked for each index
+ * and row after the rows were written, so the callback may look at slots and
+ * TIDs (eb_relwriter_slot, eb_relwriter_tid, eb_relwriter_count).  An index is
+ * opened (and locked) only when the answer was EB_INDEX_INSERT for the first
+ * time, so a put does not lock the indexes that it has nothing for.
+ * EB_INDEX_FOREIGN, for an index that the callback does not know: the table
+ * is written through the executor from then on, which knows predicates and
+ * uniqueness.  NULL in place of the callback: all rows in all plain indexes.
  */
-typedef bool (*EbIndexWanted) (Oid index, TupleTableSlot *row, int i, int n,
-							   void *arg);
+typedef enum EbIndexAction
+{
+	EB_INDEX_SKIP,
+	EB_INDEX_INSERT,
+	EB_INDEX_FOREIGN
+} EbIndexAction;
+
+typedef EbIndexAction (*EbIndexWanted) (EbRelWriter *writer, Oid index, int row,
+										void *arg);
 
 extern EbRelWriter *eb_relwriter_open(Oid relid, EbIndexWanted wanted, void *arg);
 extern Relation eb_relwriter_relation(EbRelWriter *writer);
@@ -46,6 +57,8 @@ extern TupleTableSlot *eb_relwriter_next(EbRelWriter *writer);
  * eb_relwriter_tid(i) tells where row i of this flush went.
  */
 extern int	eb_relwriter_flush(EbRelWriter *writer);
+extern int	eb_relwriter_count(EbRelWriter *writer);
+extern TupleTableSlot *eb_relwriter_slot(EbRelWriter *writer, int row);
 extern ItemPointer eb_relwriter_tid(EbRelWriter *writer, int row);
 extern void eb_relwriter_close(EbRelWriter *writer);
 

@@ -18,16 +18,23 @@
 
 typedef enum EbShmemSection
 {
-	EB_SHMEM_CLOCK,
+	EB_SHMEM_CLOCK,				/* clock.c */
+	EB_SHMEM_CATALOG,			/* catalog.c: configuration epoch */
 	EB_SHMEM_QUEUE,				/* queue_floor.c: slots, announcements */
 	EB_SHMEM_RULESET,			/* bus_ruleset.c: directory of compiled rule sets */
 	EB_SHMEM_WORKER,			/* worker_shmem.c: worker states, wake-ups */
 	EB_SHMEM_SECTIONS
 } EbShmemSection;
 
-/* Sizes and initialisers, called by shmem.c alone. */
+/*
+ * Sizes and initialisers, called by shmem.c alone, which lists them.  init
+ * runs once, under AddinShmemInitLock or the DSM registry's lock: it may set
+ * up its section, nothing else.
+ */
 extern Size eb_clock_shmem_size(void);
 extern void eb_clock_shmem_init(void *section);
+extern Size eb_catalog_shmem_size(void);
+extern void eb_catalog_shmem_init(void *section);
 extern Size eb_queue_shmem_size(void);
 extern void eb_queue_shmem_init(void *section);
 extern Size eb_ruleset_shmem_size(void);

@@ -12,7 +12,7 @@ COMMENT ON TABLE eb.retention_classes IS
 'How long events are kept: each class is a LIST partition of eb.events, partitioned by ingestion time in turn.';
 
 CREATE TABLE eb.buses (
-	name				text NOT NULL PRIMARY KEY,
+	name				text COLLATE "C" NOT NULL PRIMARY KEY,
 	bus_id				integer NOT NULL UNIQUE,
 	log_view			regclass NOT NULL,		-- eb.bus_<name>: carries the privileges
 	retention			interval,				-- null: for ever
@@ -24,8 +24,8 @@ CREATE TABLE eb.buses (
 COMMENT ON TABLE eb.buses IS 'Event buses; made by eb.create_bus.';
 
 CREATE TABLE eb.rules (
-	bus					text NOT NULL,
-	name				text NOT NULL,
+	bus					text COLLATE "C" NOT NULL,
+	name				text COLLATE "C" NOT NULL,
 	pattern				jsonb NOT NULL,
 	enabled				boolean NOT NULL DEFAULT true,
 	description			text,
@@ -37,9 +37,9 @@ CREATE TABLE eb.rules (
 COMMENT ON TABLE eb.rules IS 'Rules: which events of a bus go to the rule''s targets; made by eb.put_rule.';
 
 CREATE TABLE eb.targets (
-	bus					text NOT NULL,
-	rule				text NOT NULL,
-	name				text NOT NULL,
+	bus					text COLLATE "C" NOT NULL,
+	rule				text COLLATE "C" NOT NULL,
+	name				text COLLATE "C" NOT NULL,
 	target_id			integer NOT NULL UNIQUE,
 	kind				text NOT NULL,			-- queue, bus, notify
 	destination			text NOT NULL,			-- name of the queue, bus or notify channel
@@ -56,7 +56,7 @@ CREATE TABLE eb.targets (
 COMMENT ON TABLE eb.targets IS 'Where the events that match a rule go, and in which shape; made by eb.put_target.';
 
 CREATE TABLE eb.queues (
-	name				text NOT NULL PRIMARY KEY,
+	name				text COLLATE "C" NOT NULL PRIMARY KEY,
 	queue_id			integer NOT NULL UNIQUE,
 	queue_table			regclass NOT NULL,		-- eb.q_<name>: the rows; privileges hang on the view
 	queue_view			regclass NOT NULL,		-- eb.queue_<name>: carries the privileges

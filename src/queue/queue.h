@@ -14,6 +14,8 @@
 
 #include "log/log.h"
 #include "nodes/parsenodes.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
 
 /* A queue's configuration row, and the oids of what belongs to it. */
 typedef struct EbQueue
@@ -49,7 +51,25 @@ typedef struct EbQueue
  */
 extern const EbQueue *eb_queue_lookup(const char *name, bool missing_ok);
 
+/*
+ * Open and lock a queue's table; raises "does not exist" if the queue was
+ * dropped meanwhile.  Index oids of the EbQueue are only sure to be right
+ * after this (REINDEX CONCURRENTLY gives an index a new oid), so read them
+ * from *queue after the call.  Whoever refers to a queue by name (a target)
+ * keeps it from being dropped until commit with AccessShareLock.
+ */
+extern Relation eb_queue_open(const EbQueue *queue, LOCKMODE lockmode);
+
 /* ---- queue_send.c: writing deliveries, for send() and for the bus ---- */
+
+/* What a message keeps when it moves to another queue (dead letter, redrive). */
+typedef struct EbMoved
+{
+	TimestampTz enqueued_at;	/* into the first queue */
+	int64		original_id;	/* message id in the queue that it leaves */
+	const char *source_queue;	/* dead letters: that queue; else NULL */
+	const char *last_error;		/* may be NULL */
+} EbMoved;
 
 /* One message to be. Absent optional parts are NULL. */
 typedef struct EbDelivery
@@ -62,6 +82,10 @@ typedef struct EbDelivery
 	const char *dedup_id;		/* FIFO queues */
 	const char *replay;
 	int64		delay;			/* microseconds; -1: the queue's default */
+	int64		message_id;		/* 0: taken when written; else taken from the clock before
+								 * (standard queues only: ids of a group are
+								 * taken under its lock) */
+	const EbMoved *moved;		/* NULL: a new message */
 } EbDelivery;
 
 typedef struct EbSendBatch EbSendBatch;
@@ -94,6 +118,12 @@ typedef struct EbMessageContext
 	int			hops;
 } EbMessageContext;
 extern const EbMessageContext *eb_message_context(void);
+
+/*
+ * From now to the end of the (sub)transaction, events that are put come from
+ * processing this message.  NULL: from none.  The strings are copied.
+ */
+extern void eb_message_context_set(const EbMessageContext *context);
 
 /* ---- for the notifier and maintainer ---- */
 

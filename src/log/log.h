@@ -117,6 +117,9 @@ extern int16 eb_log_class_ensure(const Interval *keep);
 /* The class with the longest retention among two. */
 extern int16 eb_log_class_longer(int16 a, int16 b);
 
+/* The class with the shortest retention that is at least keep; 0 if there is none. */
+extern int16 eb_log_class_at_least(const Interval *keep);
+
 /* The leaf for a class and instant; InvalidOid if there is none. */
 extern Oid	eb_log_leaf(int16 class, TimestampTz at);
 

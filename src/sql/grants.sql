@@ -4,3 +4,9 @@
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA eb FROM PUBLIC;
 GRANT USAGE ON SCHEMA eb TO PUBLIC;
+
+-- Sorted.  Each of these checks the privilege on the view of the bus or queue
+-- that it works on, or needs none.
+GRANT EXECUTE ON FUNCTION eb.event_id_from(timestamptz) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.event_time(uuid) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.message_time(bigint) TO PUBLIC;

@@ -1,0 +1,253 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_envelope.c
+ *	  The JSON that matcher and consumers see of an event.
+ *
+ * A jsonb container is relocatable: its JEntries hold lengths and offsets
+ * relative to itself, and it only must begin at a multiple of four bytes.  So
+ * the envelope is put together by writing its own JEntries and short strings
+ * and copying the detail's container into place; a 10 kB webhook costs its
+ * bytes, not a walk over its values.  Keys stand in jsonb's order: shorter
+ * ones first, then bytewise.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "compat.h"
+#include "eb.h"
+#include "log/log.h"
+
+#define MAX_PAIRS 11
+
+typedef struct Pair
+{
+	const char *key;
+	uint32		type;			/* JENTRY_ISSTRING, JENTRY_ISCONTAINER, ... */
+	const void *data;
+	int			len;
+} Pair;
+
+void
+eb_format_time(TimestampTz time, char *buf)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			n;
+
+	/* infinite times cannot be: entries refuse them */
+	if (timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	n = snprintf(buf, 40, "%04d-%02d-%02dT%02d:%02d:%02d",
+				 tm.tm_year, tm.tm_mon, tm.tm_mday,
+				 tm.tm_hour, tm.tm_min, tm.tm_sec);
+	if (fsec != 0)
+	{
+		n += snprintf(buf + n, 40 - n, ".%06d", (int) fsec);
+		while (buf[n - 1] == '0')
+			n--;
+	}
+	buf[n++] = 'Z';
+	buf[n] = '\0';
+}
+
+static void
+format_uuid(const pg_uuid_t *uuid, char *buf)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*buf++ = '-';
+		*buf++ = hex[uuid->data[i] >> 4];
+		*buf++ = hex[uuid->data[i] & 0x0f];
+	}
+	*buf = '\0';
+}
+
+/* An object of pairs that are in order.  The result is one allocation. */
+static Jsonb *
+build_object(const Pair *pairs, int npairs)
+{
+	Size		size = VARHDRSZ + sizeof(uint32) + 2 * npairs * sizeof(JEntry);
+	Jsonb	   *jsonb;
+	JEntry	   *entries;
+	char	   *base;
+	uint32		offset = 0;
+
+	for (int i = 0; i < npairs; i++)
+		size = add_size(size, strlen(pairs[i].key) + pairs[i].len + 3);
+	if (size > JENTRY_OFFLENMASK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("event is too large for jsonb")));
+
+	jsonb = palloc(size);
+	jsonb->root.header = (uint32) npairs | JB_FOBJECT;
+	entries = jsonb->root.children;
+	base = (char *) (entries + 2 * npairs);
+
+	for (int i = 0; i < 2 * npairs; i++)
+	{
+		const Pair *pair = &pairs[i % npairs];
+		uint32		start = offset;
+		uint32		type;
+
+		if (i < npairs)
+		{
+			int			len = (int) strlen(pair->key);
+
+			memcpy(base + offset, pair->key, len);
+			offset += len;
+			type = JENTRY_ISSTRING;
+		}
+		else
+		{
+			type = pair->type;
+			if (type == JENTRY_ISCONTAINER)
+			{
+				/* padding counts to the value that it precedes */
+				while (offset % 4 != 0)
+					base[offset++] = '\0';
+			}
+			memcpy(base + offset, pair->data, pair->len);
+			offset += pair->len;
+		}
+
+		/* every JB_OFFSET_STRIDE'th entry holds its end, the others a length */
+		if (i % JB_OFFSET_STRIDE == 0)
+			entries[i] = type | offset | JENTRY_HAS_OFF;
+		else
+			entries[i] = type | (offset - start);
+	}
+	SET_VARSIZE(jsonb, VARHDRSZ + sizeof(uint32) + 2 * npairs * sizeof(JEntry) + offset);
+	return jsonb;
+}
+
+static inline void
+add_string(Pair *pairs, int *n, const char *key, const char *value)
+{
+	Pair	   *pair = &pairs[(*n)++];
+
+	pair->key = key;
+	pair->type = JENTRY_ISSTRING;
+	pair->data = value;
+	pair->len = (int) strlen(value);
+}
+
+/* A Jsonb in the place of a value: a container, or the scalar inside. */
+static void
+add_jsonb(Pair *pairs, int *n, const char *key, const Jsonb *value)
+{
+	Pair	   *pair = &pairs[(*n)++];
+
+	pair->key = key;
+	if (JB_ROOT_IS_SCALAR(value))
+	{
+		JEntry		entry = value->root.children[0];
+
+		pair->type = entry & JENTRY_TYPEMASK;
+		pair->data = (const char *) &value->root.children[1];
+		pair->len = JBE_OFFLENFLD(entry);
+
+		/* a number needs the alignment that containers get */
+		if (pair->type == JENTRY_ISNUMERIC)
+			elog(ERROR, "detail of an event is a number");
+		return;
+	}
+	pair->type = JENTRY_ISCONTAINER;
+	pair->data = &value->root;
+	pair->len = VARSIZE(value) - VARHDRSZ;
+}
+
+/* resources as a jsonb array of strings */
+static Jsonb *
+resources_jsonb(Datum resources)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *result;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	if (resources != (Datum) 0)
+	{
+		Datum	   *elements;
+		bool	   *nulls;
+		int			n;
+
+		deconstruct_array(DatumGetArrayTypeP(resources), TEXTOID, -1, false,
+						  TYPALIGN_INT, &elements, &nulls, &n);
+		for (int i = 0; i < n; i++)
+		{
+			JsonbValue	value;
+
+			if (nulls[i])
+				continue;
+			value.type = jbvString;
+			value.val.string.val = VARDATA_ANY(elements[i]);
+			value.val.string.len = VARSIZE_ANY_EXHDR(elements[i]);
+			(void) pushJsonbValue(&state, WJB_ELEM, &value);
+		}
+	}
+	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(result);
+}
+
+Jsonb *
+eb_log_envelope(const EbEvent *event, bool erased)
+{
+	/* an empty array is its header alone */
+	static const uint32 no_resources = JB_FARRAY;
+	Pair		pairs[MAX_PAIRS];
+	int			n = 0;
+	char		id[40];
+	char		time[40];
+
+	format_uuid(&event->id, id);
+	eb_format_time(event->time, time);
+
+	add_string(pairs, &n, "id", id);
+	add_string(pairs, &n, "time", time);
+	if (erased)
+		pairs[n++] = (Pair) {"detail", JENTRY_ISNULL, "", 0};
+	else
+		add_jsonb(pairs, &n, "detail", event->detail);
+	if (erased)
+		pairs[n++] = (Pair) {"erased", JENTRY_ISBOOL_TRUE, "", 0};
+	add_string(pairs, &n, "region", eb_region);
+	add_string(pairs, &n, "source", event->source);
+	add_string(pairs, &n, "account", eb_account);
+	add_string(pairs, &n, "version", "0");
+	if (event->resources == (Datum) 0)
+		pairs[n++] = (Pair) {"resources", JENTRY_ISCONTAINER, &no_resources, sizeof(no_resources)};
+	else
+		add_jsonb(pairs, &n, "resources", resources_jsonb(event->resources));
+	add_string(pairs, &n, "detail-type", event->detail_type);
+	if (event->replay)
+		add_string(pairs, &n, "replay-name", event->replay);
+	return build_object(pairs, n);
+}
+
+Jsonb *
+eb_jsonb_from_value(const JsonbValue *value)
+{
+	Jsonb	   *jsonb;
+
+	if (value->type != jbvBinary)
+		return JsonbValueToJsonb((JsonbValue *) value);
+	jsonb = palloc(VARHDRSZ + value->val.binary.len);
+	SET_VARSIZE(jsonb, VARHDRSZ + value->val.binary.len);
+	memcpy(&jsonb->root, value->val.binary.data, value->val.binary.len);
+	return jsonb;
+}

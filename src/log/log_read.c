@@ -1,0 +1,284 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_read.c
+ *	  Fetch events by pointer.
+ *
+ * A pointer's TID is taken only if its block lies within the leaf and the row
+ * found there has the right id: VACUUM FULL, CLUSTER or a restore may have
+ * moved the rows.  Rows are fetched under SnapshotSelf: a delivery that a
+ * consumer can see was written with its event in one subtransaction, so the
+ * event is committed or his own, but it may be newer than his snapshot.
+ *
+ * What was not at its TID is looked for by id, all of a leaf's in one query:
+ * after a restore every row misses, and one query per row would make a
+ * backlog of a million a million scans.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "storage/bufmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "log/log.h"
+#include "log/log_columns.h"
+
+typedef struct LeafReader
+{
+	Oid			relid;
+	Relation	rel;			/* NULL: has been dropped */
+	BlockNumber nblocks;		/* when the call began */
+	TupleTableSlot *slot;
+	int			columns[EVENT_COLUMNS];
+	struct LeafReader *next;
+} LeafReader;
+
+struct EbLogReader
+{
+	LeafReader *leaves;
+};
+
+EbLogReader *
+eb_log_reader_open(void)
+{
+	EbLogReader *reader = palloc(sizeof(EbLogReader));
+
+	reader->leaves = NULL;
+	return reader;
+}
+
+static LeafReader *
+leaf_reader(EbLogReader *reader, int16 class, TimestampTz at)
+{
+	Oid			relid = eb_log_leaf(class, at);
+	LeafReader *leaf;
+
+	if (!OidIsValid(relid))
+		return NULL;
+	for (leaf = reader->leaves; leaf; leaf = leaf->next)
+	{
+		if (leaf->relid == relid)
+			return leaf;
+	}
+	leaf = palloc0(sizeof(LeafReader));
+	leaf->relid = relid;
+	leaf->rel = try_table_open(relid, AccessShareLock);
+	if (leaf->rel)
+	{
+		leaf->nblocks = RelationGetNumberOfBlocks(leaf->rel);
+		leaf->slot = table_slot_create(leaf->rel, NULL);
+		eb_log_columns(RelationGetDescr(leaf->rel), leaf->columns);
+	}
+	leaf->next = reader->leaves;
+	reader->leaves = leaf;
+	return leaf;
+}
+
+static const char *
+get_text(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? NULL :
+		TextDatumGetCString(slot->tts_values[column]);
+}
+
+/* Take a row out of its slot: all is copied, the buffer may be let go. */
+static void
+read_event(LeafReader *leaf, EbEvent *event)
+{
+	TupleTableSlot *slot = leaf->slot;
+	const int  *c = leaf->columns;
+	Datum	   *values;
+
+	slot_getallattrs(slot);
+	values = slot->tts_values;
+	event->id = *DatumGetUUIDP(values[c[EVENT_ID]]);
+	event->class = DatumGetInt16(values[c[EVENT_RETENTION]]);
+	event->hops = DatumGetInt16(values[c[EVENT_HOPS]]);
+	event->bus_id = DatumGetInt32(values[c[EVENT_BUS_ID]]);
+	event->ruleset_version = DatumGetInt64(values[c[EVENT_RULESET_VERSION]]);
+	event->time = DatumGetTimestampTz(values[c[EVENT_TIME]]);
+	event->source = get_text(slot, c[EVENT_SOURCE]);
+	event->detail_type = get_text(slot, c[EVENT_DETAIL_TYPE]);
+	event->group_key = get_text(slot, c[EVENT_GROUP_KEY]);
+	event->correlation_id = get_text(slot, c[EVENT_CORRELATION_ID]);
+	event->causation_id = get_text(slot, c[EVENT_CAUSATION_ID]);
+	event->traceparent = get_text(slot, c[EVENT_TRACEPARENT]);
+	event->replay = get_text(slot, c[EVENT_REPLAY]);
+	event->detail = DatumGetJsonbPCopy(values[c[EVENT_DETAIL]]);
+	event->resources = slot->tts_isnull[c[EVENT_RESOURCES]] ? (Datum) 0 :
+		PointerGetDatum(DatumGetArrayTypePCopy(values[c[EVENT_RESOURCES]]));
+	event->headers = slot->tts_isnull[c[EVENT_HEADERS]] ? NULL :
+		DatumGetJsonbPCopy(values[c[EVENT_HEADERS]]);
+}
+
+static bool
+fetch_at(LeafReader *leaf, const pg_uuid_t *id, ItemPointer tid, EbEvent *event)
+{
+	bool		isnull;
+	Datum		found;
+
+	if (!ItemPointerIsValid(tid) ||
+		ItemPointerGetBlockNumber(tid) >= leaf->nblocks)
+		return false;
+	if (!table_tuple_fetch_row_version(leaf->rel, tid, SnapshotSelf, leaf->slot))
+		return false;
+	found = slot_getattr(leaf->slot, leaf->columns[EVENT_ID] + 1, &isnull);
+	if (isnull || memcmp(DatumGetUUIDP(found), id, sizeof(pg_uuid_t)) != 0)
+	{
+		ExecClearTuple(leaf->slot);
+		return false;
+	}
+	read_event(leaf, event);
+	ExecClearTuple(leaf->slot);
+	return true;
+}
+
+static int
+compare_uuid(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(pg_uuid_t));
+}
+
+typedef struct Located
+{
+	pg_uuid_t	id;				/* first: compare_uuid sorts and finds by it */
+	ItemPointerData tid;
+} Located;
+
+/* TIDs of rows by id, sorted by id; n is how many ids there are. */
+static Located *
+locate(LeafReader *leaf, int n, pg_uuid_t *ids, int *nlocated)
+{
+	EbOwnerContext owner;
+	Oid			types[3] = {UUIDOID, UUIDOID, UUIDARRAYOID};
+	Datum		args[3];
+	Datum	   *elements = palloc(n * sizeof(Datum));
+	Located    *located = palloc(n * sizeof(Located));
+	StringInfoData sql;
+	SPIPlanPtr	plan;
+
+	qsort(ids, n, sizeof(pg_uuid_t), compare_uuid);
+	for (int i = 0; i < n; i++)
+		elements[i] = UUIDPGetDatum(&ids[i]);
+	args[0] = UUIDPGetDatum(&ids[0]);
+	args[1] = UUIDPGetDatum(&ids[n - 1]);
+	args[2] = PointerGetDatum(construct_array(elements, n, UUIDOID, UUID_LEN,
+											  false, TYPALIGN_CHAR));
+
+	/* the range is for BRIN, the array for a btree */
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT id, ctid FROM eb.%s"
+					 " WHERE id BETWEEN $1 AND $2 AND id = ANY ($3)",
+					 quote_identifier(RelationGetRelationName(leaf->rel)));
+
+	eb_owner_begin(&owner);
+	SPI_connect();
+	plan = SPI_prepare(sql.data, 3, types);
+	if (!plan)
+		elog(ERROR, "could not prepare: %s", sql.data);
+	if (SPI_execute_snapshot(plan, args, NULL, GetLatestSnapshot(),
+							 InvalidSnapshot, true, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not execute: %s", sql.data);
+	*nlocated = (int) Min(SPI_processed, (uint64) n);
+	for (int i = 0; i < *nlocated; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		bool		isnull;
+
+		located[i].id = *DatumGetUUIDP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		located[i].tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	SPI_finish();
+	eb_owner_end(&owner);
+	qsort(located, *nlocated, sizeof(Located), compare_uuid);
+	return located;
+}
+
+/* Second try for what was not at its TID, leaf by leaf. */
+static void
+fetch_by_id(EbLogReader *reader, int n, const EbEventPointer *pointers,
+			EbEvent *events, bool *found, LeafReader **leaf_of)
+{
+	for (LeafReader *leaf = reader->leaves; leaf; leaf = leaf->next)
+	{
+		pg_uuid_t  *ids;
+		Located    *located;
+		int			nids = 0;
+		int			nlocated;
+
+		if (!leaf->rel)
+			continue;
+		ids = palloc(n * sizeof(pg_uuid_t));
+		for (int i = 0; i < n; i++)
+		{
+			if (!found[i] && leaf_of[i] == leaf)
+				ids[nids++] = pointers[i].id;
+		}
+		if (nids > 0)
+		{
+			located = locate(leaf, nids, ids, &nlocated);
+			leaf->nblocks = RelationGetNumberOfBlocks(leaf->rel);
+			for (int i = 0; i < n; i++)
+			{
+				Located    *hit;
+
+				if (found[i] || leaf_of[i] != leaf)
+					continue;
+				hit = bsearch(&pointers[i].id, located, nlocated,
+							  sizeof(Located), compare_uuid);
+				if (hit)
+					found[i] = fetch_at(leaf, &hit->id, &hit->tid, &events[i]);
+			}
+			pfree(located);
+		}
+		pfree(ids);
+	}
+}
+
+void
+eb_log_fetch(EbLogReader *reader, int n, const EbEventPointer *pointers,
+			 EbEvent *events, bool *found)
+{
+	LeafReader **leaf_of = palloc(n * sizeof(LeafReader *));
+	int			missing = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz at = eb_tick_time(eb_uuid_tick(&pointers[i].id));
+		ItemPointerData tid = pointers[i].tid;
+
+		leaf_of[i] = leaf_reader(reader, pointers[i].class, at);
+		found[i] = leaf_of[i] && leaf_of[i]->rel &&
+			fetch_at(leaf_of[i], &pointers[i].id, &tid, &events[i]);
+		if (!found[i] && leaf_of[i])
+			missing++;
+	}
+	if (missing > 0)
+		fetch_by_id(reader, n, pointers, events, found, leaf_of);
+	pfree(leaf_of);
+}
+
+void
+eb_log_reader_close(EbLogReader *reader)
+{
+	for (LeafReader *leaf = reader->leaves; leaf; leaf = leaf->next)
+	{
+		if (!leaf->rel)
+			continue;
+		ExecDropSingleTupleTableSlot(leaf->slot);
+		table_close(leaf->rel, AccessShareLock);
+	}
+	pfree(reader);
+}

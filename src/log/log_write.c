@@ -1,0 +1,224 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_write.c
+ *	  Append events to the log.
+ *
+ * A call writes to one leaf as a rule: events of one bus get one class, and
+ * ids of one call lie within microseconds.  So rows go to a relation writer
+ * per leaf, found by class and time with the last one tried first.
+ *
+ * Events must stay until the flush, which happens when EB_RELWRITER_ROWS of
+ * them are buffered: a caller that puts more keeps all of them until
+ * eb_log_end(), or flushes and reuses their memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "log/log.h"
+#include "log/log_columns.h"
+#include "relwriter.h"
+
+typedef struct LeafWriter
+{
+	int16		class;
+	TimestampTz from;			/* span of instants known to fall into it */
+	TimestampTz to;
+	Oid			relid;
+	EbRelWriter *writer;
+	int			columns[EVENT_COLUMNS];
+	struct LeafWriter *next;
+} LeafWriter;
+
+/* Pointers to fill in at the flush. */
+typedef struct PendingPointer
+{
+	LeafWriter *leaf;
+	int			row;
+	EbEventPointer *pointer;
+} PendingPointer;
+
+struct EbLogWriter
+{
+	LeafWriter *leaves;
+	int			nbuffered;
+	int			npending;
+	PendingPointer pending[EB_RELWRITER_ROWS];
+};
+
+EbLogWriter *
+eb_log_begin(void)
+{
+	EbLogWriter *writer = palloc(sizeof(EbLogWriter));
+
+	LockRelationOid(eb_table_oid(EB_EVENTS, false), RowExclusiveLock);
+
+	/* a second lock in one transaction does not do it */
+	AcceptInvalidationMessages();
+	writer->leaves = NULL;
+	writer->nbuffered = 0;
+	writer->npending = 0;
+	return writer;
+}
+
+/*
+ * Index entries of a flush.  BRIN keeps the extremes of a range of blocks, and
+ * ids ascend within a flush, so a block's first and last row say it all.
+ */
+static EbIndexAction
+leaf_index_wanted(EbRelWriter *writer, Oid index, int row, void *arg)
+{
+	int			last = eb_relwriter_count(writer) - 1;
+	BlockNumber block;
+
+	if (get_rel_relam(index) != BRIN_AM_OID)
+		return EB_INDEX_INSERT;
+	if (row == 0 || row == last)
+		return EB_INDEX_INSERT;
+	block = ItemPointerGetBlockNumber(eb_relwriter_tid(writer, row));
+	if (ItemPointerGetBlockNumber(eb_relwriter_tid(writer, row - 1)) == block &&
+		ItemPointerGetBlockNumber(eb_relwriter_tid(writer, row + 1)) == block)
+		return EB_INDEX_SKIP;
+	return EB_INDEX_INSERT;
+}
+
+static LeafWriter *
+find_leaf(EbLogWriter *writer, int16 class, TimestampTz at)
+{
+	LeafWriter *leaf;
+	Oid			relid;
+
+	for (leaf = writer->leaves; leaf; leaf = leaf->next)
+	{
+		if (leaf->class == class && at >= leaf->from && at <= leaf->to)
+			return leaf;
+	}
+
+	relid = eb_log_leaf(class, at);
+	if (!OidIsValid(relid))
+		relid = eb_partition_request(class, at);
+	for (leaf = writer->leaves; leaf; leaf = leaf->next)
+	{
+		if (leaf->relid == relid)
+		{
+			leaf->from = Min(leaf->from, at);
+			leaf->to = Max(leaf->to, at);
+			return leaf;
+		}
+	}
+
+	leaf = palloc(sizeof(LeafWriter));
+	leaf->class = class;
+	leaf->from = leaf->to = at;
+	leaf->relid = relid;
+	leaf->writer = eb_relwriter_open(relid, leaf_index_wanted, NULL);
+	eb_log_columns(RelationGetDescr(eb_relwriter_relation(leaf->writer)),
+				   leaf->columns);
+	leaf->next = writer->leaves;
+	writer->leaves = leaf;
+	return leaf;
+}
+
+static inline void
+put_text(TupleTableSlot *slot, int column, const char *value)
+{
+	slot->tts_isnull[column] = value == NULL;
+	if (value)
+		slot->tts_values[column] = CStringGetTextDatum(value);
+}
+
+static inline void
+put_value(TupleTableSlot *slot, int column, Datum value)
+{
+	slot->tts_isnull[column] = false;
+	slot->tts_values[column] = value;
+}
+
+void
+eb_log_append(EbLogWriter *writer, const EbEvent *event, EbEventPointer *pointer)
+{
+	TimestampTz at = eb_tick_time(eb_uuid_tick(&event->id));
+	LeafWriter *leaf;
+	TupleTableSlot *slot;
+	const int  *c;
+
+	if (writer->nbuffered == EB_RELWRITER_ROWS)
+		eb_log_flush(writer);
+	leaf = find_leaf(writer, event->class, at);
+	c = leaf->columns;
+	slot = eb_relwriter_next(leaf->writer);
+
+	if (slot->tts_tupleDescriptor->natts != EVENT_COLUMNS)
+		memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
+	put_value(slot, c[EVENT_ID], UUIDPGetDatum(&event->id));
+	put_value(slot, c[EVENT_INGESTED_AT], TimestampTzGetDatum(at));
+	put_value(slot, c[EVENT_TIME], TimestampTzGetDatum(event->time));
+	put_value(slot, c[EVENT_RULESET_VERSION], Int64GetDatum(event->ruleset_version));
+	put_value(slot, c[EVENT_BUS_ID], Int32GetDatum(event->bus_id));
+	put_value(slot, c[EVENT_RETENTION], Int16GetDatum(event->class));
+	put_value(slot, c[EVENT_HOPS], Int16GetDatum(event->hops));
+	put_text(slot, c[EVENT_SOURCE], event->source);
+	put_text(slot, c[EVENT_DETAIL_TYPE], event->detail_type);
+	put_text(slot, c[EVENT_GROUP_KEY], event->group_key);
+	put_text(slot, c[EVENT_CORRELATION_ID], event->correlation_id);
+	put_text(slot, c[EVENT_CAUSATION_ID], event->causation_id);
+	put_text(slot, c[EVENT_TRACEPARENT], event->traceparent);
+	put_text(slot, c[EVENT_REPLAY], event->replay);
+	put_value(slot, c[EVENT_DETAIL], JsonbPGetDatum(event->detail));
+	slot->tts_isnull[c[EVENT_RESOURCES]] = event->resources == (Datum) 0;
+	slot->tts_values[c[EVENT_RESOURCES]] = event->resources;
+	slot->tts_isnull[c[EVENT_HEADERS]] = event->headers == NULL;
+	slot->tts_values[c[EVENT_HEADERS]] = JsonbPGetDatum(event->headers);
+
+	if (pointer)
+	{
+		PendingPointer *pending = &writer->pending[writer->npending++];
+
+		pointer->id = event->id;
+		pointer->class = event->class;
+		ItemPointerSetInvalid(&pointer->tid);
+		pending->leaf = leaf;
+		pending->row = eb_relwriter_count(leaf->writer) - 1;
+		pending->pointer = pointer;
+	}
+	writer->nbuffered++;
+}
+
+void
+eb_log_flush(EbLogWriter *writer)
+{
+	for (LeafWriter *leaf = writer->leaves; leaf; leaf = leaf->next)
+		(void) eb_relwriter_flush(leaf->writer);
+
+	/* the slots keep the TIDs until they are used again */
+	for (int i = 0; i < writer->npending; i++)
+	{
+		PendingPointer *pending = &writer->pending[i];
+
+		pending->pointer->tid = *eb_relwriter_tid(pending->leaf->writer,
+												  pending->row);
+	}
+	writer->nbuffered = 0;
+	writer->npending = 0;
+}
+
+void
+eb_log_end(EbLogWriter *writer)
+{
+	eb_log_flush(writer);
+	for (LeafWriter *leaf = writer->leaves; leaf; leaf = leaf->next)
+		eb_relwriter_close(leaf->writer);
+	pfree(writer);
+}

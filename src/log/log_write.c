@@ -15,15 +15,18 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "catalog.h"
 #include "compat.h"
@@ -38,6 +41,8 @@ typedef struct LeafWriter
 	TimestampTz to;
 	Oid			relid;
 	EbRelWriter *writer;
+	Oid			asked_index;	/* index last asked for, and its kind */
+	bool		asked_brin;
 	int			columns[EVENT_COLUMNS];
 	struct LeafWriter *next;
 } LeafWriter;
@@ -73,6 +78,19 @@ eb_log_begin(void)
 	return writer;
 }
 
+static bool
+is_brin(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
+	bool		brin;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	brin = ((Form_pg_class) GETSTRUCT(tuple))->relam == BRIN_AM_OID;
+	ReleaseSysCache(tuple);
+	return brin;
+}
+
 /*
  * Index entries of a flush.  BRIN keeps the extremes of a range of blocks, and
  * ids ascend within a flush, so a block's first and last row say it all.
@@ -80,10 +98,16 @@ eb_log_begin(void)
 static EbIndexAction
 leaf_index_wanted(EbRelWriter *writer, Oid index, int row, void *arg)
 {
+	LeafWriter *leaf = arg;
 	int			last = eb_relwriter_count(writer) - 1;
 	BlockNumber block;
 
-	if (get_rel_relam(index) != BRIN_AM_OID)
+	if (leaf->asked_index != index)
+	{
+		leaf->asked_index = index;
+		leaf->asked_brin = is_brin(index);
+	}
+	if (!leaf->asked_brin)
 		return EB_INDEX_INSERT;
 	if (row == 0 || row == last)
 		return EB_INDEX_INSERT;
@@ -123,7 +147,8 @@ find_leaf(EbLogWriter *writer, int16 class, TimestampTz at)
 	leaf->class = class;
 	leaf->from = leaf->to = at;
 	leaf->relid = relid;
-	leaf->writer = eb_relwriter_open(relid, leaf_index_wanted, NULL);
+	leaf->asked_index = InvalidOid;
+	leaf->writer = eb_relwriter_open(relid, leaf_index_wanted, leaf);
 	eb_log_columns(RelationGetDescr(eb_relwriter_relation(leaf->writer)),
 				   leaf->columns);
 	leaf->next = writer->leaves;

@@ -1,0 +1,213 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_internal.h
+ *	  What the files of src/worker share: the section of shared memory and who
+ *	  may write which field, and the frame that every worker runs in.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef EB_WORKER_INTERNAL_H
+#define EB_WORKER_INTERNAL_H
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+#include "worker/worker.h"
+
+/* ---- shared memory (worker_shmem.c) ---- */
+
+#define EB_MAX_DATABASES	128
+#define EB_REASON_SIZE		256
+
+typedef enum EbWorkerKind
+{
+	EB_WORKER_SUPERVISOR,		/* started by the launcher */
+	EB_WORKER_NOTIFIER,			/* these by the supervisor */
+	EB_WORKER_MAINTAINER,
+	EB_WORKER_KINDS
+} EbWorkerKind;
+
+typedef enum EbWorkerPhase
+{
+	EB_PHASE_STOPPED,
+	EB_PHASE_STARTING,			/* registered with the postmaster */
+	EB_PHASE_RUNNING,
+	EB_PHASE_WAITING			/* no slot, or failed: tried again at next_try */
+} EbWorkerPhase;
+
+/*
+ * One worker.  All under EbWorkerShared.lock; pid and procno are also read
+ * without it to set a latch, where a stale value wakes somebody for nothing.
+ * The worker itself writes pid, procno and phase when it starts and ends,
+ * its parent everything while pid is 0, both write reason.
+ */
+typedef struct EbWorkerState
+{
+	volatile int pid;			/* 0: none */
+	volatile int procno;
+	EbWorkerPhase phase;
+	TimestampTz started_at;		/* phase STARTING: registered at */
+	TimestampTz next_try;
+	int			backoff;		/* ms */
+	int			starts;
+	TimestampTz reason_at;
+	char		reason[EB_REASON_SIZE]; /* why it does not run; or its last error */
+} EbWorkerState;
+
+/* What an EbDatabase.attention bit asks of the worker of that number. */
+#define EB_ATTENTION(kind)	(1u << (kind))
+#define EB_ATTENTION_ALL	((1u << EB_WORKER_KINDS) - 1)
+
+/*
+ * One database that has the extension, or may have it.  Entries are made by
+ * whoever commits a change there, or by the launcher, and freed by the
+ * launcher alone, under the lock, when no worker is left in it.
+ */
+typedef struct EbDatabase
+{
+	Oid			database;		/* InvalidOid: free; under the lock */
+	bool		installed;		/* by the supervisor; under the lock */
+	bool		wanted;			/* look whether it is installed; under the lock */
+	bool		dropped;		/* DROP DATABASE committed; under the lock */
+	int			blocked_by;		/* pid of a backend whose DDL wants nobody connected */
+	EbWorkerState workers[EB_WORKER_KINDS];
+
+	pg_atomic_uint32 attention; /* bits: configuration changed, look again */
+	pg_atomic_uint32 active;	/* written to since the last round of maintenance */
+
+	/* the notifier's; see README.md */
+	pg_atomic_uint32 notifier_ready;	/* commits may rely on it */
+	pg_atomic_uint32 notifier_wake; /* its latch was set and it has not looked yet */
+	pg_atomic_uint64 notifier_until;	/* it sleeps until then */
+} EbDatabase;
+
+/*
+ * Wake-ups of one queue, see README.md for the protocol.  key, name and the
+ * use of the slot change under the lock; a reader without it checks the key
+ * before and after.
+ */
+typedef struct EbNotifySlot
+{
+	pg_atomic_uint64 key;		/* database and table; see EB_SLOT_ macros */
+	pg_atomic_uint32 arm;		/* odd: armed; grows with each change */
+	pg_atomic_uint32 pending;	/* messages became visible since the last NOTIFY */
+	pg_atomic_uint64 next_visible;	/* messages become visible then; EB_NEVER */
+	pg_atomic_uint32 prepared;	/* counts PREPAREs that wrote to the queue */
+	uint32		prepared_done;	/* notifier: all up to this one have ended */
+	TimestampTz notified_at;	/* notifier: when it last sent a NOTIFY; 0: never */
+	ConditionVariable waiters;	/* CALL eb.wait */
+	NameData	name;
+} EbNotifySlot;
+
+#define EB_SLOT_FREE		UINT64CONST(0)
+#define EB_SLOT_DELETED		UINT64CONST(1)	/* free, but probing goes on */
+#define EB_SLOT_KEY(database, table)	(((uint64) (database) << 32) | (table))
+#define EB_SLOT_DATABASE(key)	((Oid) ((key) >> 32))
+#define EB_SLOT_TABLE(key)		((Oid) (key))
+#define EB_NEVER			((uint64) DT_NOEND)
+
+typedef struct EbWorkerShared
+{
+	LWLock		lock;
+	EbWorkerState launcher;
+	ConditionVariable stopped;	/* broadcast when a worker ends */
+	pg_atomic_uint32 rescan;	/* launcher: look through pg_database */
+	bool		full;			/* more databases than entries; under the lock */
+	pg_atomic_uint32 slot_changes;	/* grows when a slot is given or taken */
+	EbDatabase	databases[EB_MAX_DATABASES];
+	int			nslots;
+	EbNotifySlot slots[FLEXIBLE_ARRAY_MEMBER];
+} EbWorkerShared;
+
+extern EbWorkerShared *eb_worker_shared(void);	/* NULL without shared memory */
+
+/* Entry of a database; NULL.  Without the lock held; create takes it. */
+extern EbDatabase *eb_worker_database(Oid database, bool create);
+
+/* Set a worker's latch, if it runs. */
+extern void eb_worker_signal(EbWorkerState *worker);
+extern void eb_worker_signal_all(EbDatabase *db);
+
+/* Slot of a queue: number, or -1 if there is none (create: none left). */
+extern int	eb_notify_slot(Oid database, Oid table, const char *name, bool create);
+
+/* Give slots back.  Returns whether one had something pending. */
+extern bool eb_notify_slot_free(int slot);
+extern void eb_notify_slots_free(Oid database);
+
+/* Lower an atomic to value; true if it was higher. */
+extern bool eb_atomic_lower(pg_atomic_uint64 *atomic, uint64 value);
+
+/* ---- starting and watching a child (worker_shmem.c) ---- */
+
+/*
+ * Look after one worker that should run: start it if it does not and its time
+ * has come.  Returns when to look again (DT_NOEND: when woken).
+ */
+extern TimestampTz eb_worker_tend(EbDatabase *db, EbWorkerKind kind);
+
+/* ---- the frame of a worker (worker_loop.c) ---- */
+
+extern const char *const eb_worker_names[EB_WORKER_KINDS];
+
+/* Called first.  db NULL: the launcher.  Ends the process if it is one too many. */
+extern void eb_worker_begin(EbDatabase *db, EbWorkerKind kind);
+
+/* Connected: signals are unblocked, contexts are made, state is RUNNING. */
+extern void eb_worker_connected(void);
+
+/* End of the process because it is not wanted any more: exit code 0. */
+extern void eb_worker_retire(void) pg_attribute_noreturn();
+
+/*
+ * Sleep until then or until the latch is set; handles interrupts, reload and
+ * being asked to stop, and resets the worker's memory.
+ */
+extern void eb_worker_sleep(TimestampTz until);
+
+/*
+ * Run a function in a transaction of its own, with a snapshot.  An error is
+ * logged, kept as the worker's reason, and makes it return false.  The worker
+ * does not end by it.
+ */
+typedef void (*EbWorkerTask) (void *arg);
+extern bool eb_worker_run(const char *what, EbWorkerTask task, void *arg);
+
+/* Same for a statement that brings its own transactions (VACUUM, DETACH CONCURRENTLY). */
+extern bool eb_worker_run_toplevel(const char *sql);
+
+/* Is the extension installed?  In a transaction. */
+extern bool eb_worker_installed(char **version);
+
+/* ---- maintenance (worker_maintainer.c, worker_retention.c) ---- */
+
+/*
+ * How maintenance runs its steps: in a worker each in a transaction of its
+ * own, errors logged; in eb.maintain() in the caller's session.
+ */
+typedef struct EbMaintenance
+{
+	bool		by_hand;
+	bool		failed;			/* a step failed and is to be tried again soon */
+	TimestampTz next_due;		/* retention or expiry: earliest instant known */
+} EbMaintenance;
+
+extern bool eb_maintenance_step(EbMaintenance *m, const char *what,
+								EbWorkerTask task, void *arg);
+extern void eb_retention_round(EbMaintenance *m);
+extern void eb_closed_leaves_round(EbMaintenance *m);
+
+/* ---- hooks (worker_hook.c), wake-ups (worker_notify.c) ---- */
+
+extern void eb_worker_hooks_install(void);
+extern void eb_worker_hooks_at_xact(XactEvent event);
+extern void eb_notify_at_xact(XactEvent event);
+extern void eb_notify_prepared_ended(void);
+extern void eb_worker_rescan_at_commit(void);
+
+/* Set the notifier's latch unless that is already under way. */
+extern void eb_notifier_wake(EbDatabase *db);
+
+#endif							/* EB_WORKER_INTERNAL_H */

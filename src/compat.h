@@ -59,11 +59,6 @@ typedef bool EbUpdateIndexes;
 #define EB_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel, false)
 #endif
 
-/* 18: the mark of functions that do not return stands first (goes with 17). */
-#if PG_VERSION_NUM < 180000
-#define pg_noreturn __attribute__((noreturn))
-#endif
-
 /* 17: BRIN keeps state over insertions that must be let go (goes with 16). */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info)	((void) 0)

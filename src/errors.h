@@ -8,17 +8,15 @@
 #ifndef EB_ERRORS_H
 #define EB_ERRORS_H
 
-#include "compat.h"
-
 /* ERRCODE_UNDEFINED_OBJECT: kind "name" does not exist; hint may be NULL. */
-pg_noreturn extern void eb_error_missing(const char *kind, const char *name,
-										 const char *hint);
+extern void eb_error_missing(const char *kind, const char *name,
+							 const char *hint) pg_attribute_noreturn();
 
 /* ERRCODE_DUPLICATE_OBJECT: kind "name" already exists. */
-pg_noreturn extern void eb_error_exists(const char *kind, const char *name);
+extern void eb_error_exists(const char *kind, const char *name) pg_attribute_noreturn();
 
 /* ERRCODE_NULL_VALUE_NOT_ALLOWED: argument of function must not be null. */
-pg_noreturn extern void eb_error_null(const char *argument);
+extern void eb_error_null(const char *argument) pg_attribute_noreturn();
 
 /*
  * Names of buses, queues, archives ...: letters, digits, "_" and "-", at most

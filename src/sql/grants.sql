@@ -10,3 +10,4 @@ GRANT USAGE ON SCHEMA eb TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_id_from(timestamptz) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_time(uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.message_time(bigint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) TO PUBLIC;

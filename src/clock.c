@@ -77,6 +77,23 @@ eb_clock_take(int n)
 	return first;
 }
 
+void
+eb_clock_raise(EbTick tick)
+{
+	ClockSection *clock = eb_shmem_section(EB_SHMEM_CLOCK);
+
+	if (clock)
+	{
+		uint64		last = pg_atomic_read_u64(&clock->last);
+
+		while (last < tick &&
+			   !pg_atomic_compare_exchange_u64(&clock->last, &last, tick))
+			;
+	}
+	else
+		local_last = Max(local_last, tick);
+}
+
 EbTick
 eb_tick_next(EbTick tick)
 {

@@ -36,6 +36,9 @@ extern TimestampTz eb_clock_now(void);
 extern EbTick eb_clock_take(int n);
 extern EbTick eb_tick_next(EbTick tick);
 
+/* All ticks taken from now on are above this one. */
+extern void eb_clock_raise(EbTick tick);
+
 static inline TimestampTz
 eb_tick_time(EbTick tick)
 {

@@ -43,8 +43,10 @@ typedef bool EbUpdateIndexes;
 #if PG_VERSION_NUM < 170000
 #include "storage/backendid.h"
 #define EB_MY_PROC_NUMBER	(MyBackendId - 1)
+#define EB_PROC_BY_NUMBER(n)	BackendIdGetProc((n) + 1)
 #else
 #define EB_MY_PROC_NUMBER	MyProcNumber
+#define EB_PROC_BY_NUMBER(n)	GetPGProcByNumber(n)
 #endif
 
 /* 17: named shared memory without preload (goes with 16). */
@@ -57,6 +59,11 @@ typedef bool EbUpdateIndexes;
 #define EB_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel)
 #else
 #define EB_PRIMARY_KEY_INDEX(rel)	RelationGetPrimaryKeyIndex(rel, false)
+#endif
+
+/* 18: the mark of functions that do not return stands first (goes with 17). */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
 #endif
 
 /* 17: BRIN keeps state over insertions that must be let go (goes with 16). */

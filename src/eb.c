@@ -39,6 +39,7 @@ int			eb_partitions_ahead;
  */
 static void (*const at_xact[]) (XactEvent event) = {
 	eb_catalog_at_xact,
+	eb_log_at_xact,
 };
 
 static void (*const at_subxact[]) (SubXactEvent event, SubTransactionId mine,

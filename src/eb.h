@@ -33,6 +33,7 @@ extern int	eb_partitions_ahead;	/* partitions kept ready per class */
  * COMMIT, ABORT and PREPARE.
  */
 extern void eb_catalog_at_xact(XactEvent event);
+extern void eb_log_at_xact(XactEvent event);
 extern void eb_queue_at_xact(XactEvent event);
 extern void eb_queue_at_subxact(SubXactEvent event, SubTransactionId mine,
 								SubTransactionId parent);

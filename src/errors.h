@@ -8,15 +8,17 @@
 #ifndef EB_ERRORS_H
 #define EB_ERRORS_H
 
+#include "compat.h"
+
 /* ERRCODE_UNDEFINED_OBJECT: kind "name" does not exist; hint may be NULL. */
-extern void eb_error_missing(const char *kind, const char *name,
-							 const char *hint) pg_attribute_noreturn();
+pg_noreturn extern void eb_error_missing(const char *kind, const char *name,
+										 const char *hint);
 
 /* ERRCODE_DUPLICATE_OBJECT: kind "name" already exists. */
-extern void eb_error_exists(const char *kind, const char *name) pg_attribute_noreturn();
+pg_noreturn extern void eb_error_exists(const char *kind, const char *name);
 
 /* ERRCODE_NULL_VALUE_NOT_ALLOWED: argument of function must not be null. */
-extern void eb_error_null(const char *argument) pg_attribute_noreturn();
+pg_noreturn extern void eb_error_null(const char *argument);
 
 /*
  * Names of buses, queues, archives ...: letters, digits, "_" and "-", at most

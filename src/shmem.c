@@ -46,6 +46,7 @@ typedef struct SectionDef
 static const SectionDef sections[] = {
 	{EB_SHMEM_CLOCK, eb_clock_shmem_size, eb_clock_shmem_init},
 	{EB_SHMEM_CATALOG, eb_catalog_shmem_size, eb_catalog_shmem_init},
+	{EB_SHMEM_HORIZON, eb_horizon_shmem_size, eb_horizon_shmem_init},
 };
 
 static SharedBlock *block = NULL;

@@ -20,6 +20,7 @@ typedef enum EbShmemSection
 {
 	EB_SHMEM_CLOCK,				/* clock.c */
 	EB_SHMEM_CATALOG,			/* catalog.c: configuration epoch */
+	EB_SHMEM_HORIZON,			/* log_horizon.c: open publishers */
 	EB_SHMEM_QUEUE,				/* queue_floor.c: slots, announcements */
 	EB_SHMEM_RULESET,			/* bus_ruleset.c: directory of compiled rule sets */
 	EB_SHMEM_WORKER,			/* worker_shmem.c: worker states, wake-ups */
@@ -33,6 +34,8 @@ typedef enum EbShmemSection
  */
 extern Size eb_clock_shmem_size(void);
 extern void eb_clock_shmem_init(void *section);
+extern Size eb_horizon_shmem_size(void);
+extern void eb_horizon_shmem_init(void *section);
 extern Size eb_catalog_shmem_size(void);
 extern void eb_catalog_shmem_init(void *section);
 extern Size eb_queue_shmem_size(void);

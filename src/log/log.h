@@ -73,6 +73,25 @@ extern void eb_log_append(EbLogWriter *writer, const EbEvent *event,
 extern void eb_log_flush(EbLogWriter *writer);	/* fills the pointers */
 extern void eb_log_end(EbLogWriter *writer);	/* flushes, too */
 
+/* ---- log_horizon.c: what readers by position may see ---- */
+
+/*
+ * Announce an open publisher, before the first id of the transaction is
+ * taken; eb_log_begin() does it.  eb_log_mark_ids() goes before ids up to
+ * last are written; eb_log_flush() does it.
+ */
+extern void eb_log_announce(void);
+extern void eb_log_mark_ids(EbTick last);
+
+/*
+ * Events below this tick belong to transactions that have ended.  Take
+ * GetLatestSnapshot() after it, and read with that.
+ */
+extern EbTick eb_log_horizon(void);
+
+/* Bound of the publisher that has been open longest, and its backend; 0: none. */
+extern EbTick eb_log_oldest_publisher(int *pid);
+
 /* ---- log_read.c: fetch by pointer ---- */
 
 typedef struct EbLogReader EbLogReader;

@@ -457,6 +457,11 @@ create_root(void)
 				   " headers jsonb,"
 				   " detail jsonb%s NOT NULL"
 				   ") PARTITION BY LIST (retention)", detail_compression());
+	eb_sql_execute("CREATE TABLE eb.prepared_publishers (bound bigint NOT NULL)"
+				   " USING heap");
+	eb_sql_execute("COMMENT ON TABLE eb.prepared_publishers IS "
+				   "'Rows of prepared transactions that published, in progress "
+				   "until COMMIT PREPARED; committed ones mean nothing.'");
 	eb_sql_execute("COMMENT ON TABLE eb.events IS "
 				   "'The event log: every event of every bus, once. "
 				   "id is a version 7 uuid that holds ingested_at.'");

@@ -59,6 +59,7 @@ struct EbLogWriter
 {
 	LeafWriter *leaves;
 	int			nbuffered;
+	EbTick		last;			/* highest id buffered */
 	int			npending;
 	PendingPointer pending[EB_RELWRITER_ROWS];
 };
@@ -72,9 +73,11 @@ eb_log_begin(void)
 
 	/* a second lock in one transaction does not do it */
 	AcceptInvalidationMessages();
+	eb_log_announce();
 	writer->leaves = NULL;
 	writer->nbuffered = 0;
 	writer->npending = 0;
+	writer->last = 0;
 	return writer;
 }
 
@@ -174,7 +177,8 @@ put_value(TupleTableSlot *slot, int column, Datum value)
 void
 eb_log_append(EbLogWriter *writer, const EbEvent *event, EbEventPointer *pointer)
 {
-	TimestampTz at = eb_tick_time(eb_uuid_tick(&event->id));
+	EbTick		tick = eb_uuid_tick(&event->id);
+	TimestampTz at = eb_tick_time(tick);
 	LeafWriter *leaf;
 	TupleTableSlot *slot;
 	const int  *c;
@@ -184,6 +188,7 @@ eb_log_append(EbLogWriter *writer, const EbEvent *event, EbEventPointer *pointer
 	leaf = find_leaf(writer, event->class, at);
 	c = leaf->columns;
 	slot = eb_relwriter_next(leaf->writer);
+	writer->last = Max(writer->last, tick);
 
 	if (slot->tts_tupleDescriptor->natts != EVENT_COLUMNS)
 		memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
@@ -224,6 +229,8 @@ eb_log_append(EbLogWriter *writer, const EbEvent *event, EbEventPointer *pointer
 void
 eb_log_flush(EbLogWriter *writer)
 {
+	if (writer->nbuffered > 0)
+		eb_log_mark_ids(writer->last);
 	for (LeafWriter *leaf = writer->leaves; leaf; leaf = leaf->next)
 		(void) eb_relwriter_flush(leaf->writer);
 

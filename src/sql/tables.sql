@@ -108,6 +108,11 @@ ALTER TABLE eb.rules ENABLE ALWAYS TRIGGER config_changed;
 ALTER TABLE eb.targets ENABLE ALWAYS TRIGGER config_changed;
 ALTER TABLE eb.queues ENABLE ALWAYS TRIGGER config_changed;
 
+-- Ids of events never pass it: it is in WAL before the event is, so a clock
+-- that stands back after a crash or on another host cannot make older ids.
+CREATE SEQUENCE eb.clock_mark;
+SELECT pg_catalog.pg_extension_config_dump('eb.clock_mark', '');
+
 -- Versions of the buses' rules.  Taken under the bus row's lock and held to
 -- commit, so version order is commit order; a sequence, so that an aborted
 -- change's version is never used again.

@@ -237,3 +237,6 @@ webhook_events() {
 	local modules
 	modules=$(npm_packages) && "$top/scripts/webhook-events" "$modules" >"$1"
 }
+
+# What a person types before a command to run it as the unprivileged user.
+as_prefix() { [ -z "$run_user" ] || printf 'runuser -u %s -- ' "$run_user"; }

@@ -34,6 +34,14 @@ typedef enum EbOnMissing
 	EB_MISSING_ERROR
 } EbOnMissing;
 
+/* "null", "omit" or "error", as in eb.targets; raises 22023 on anything else. */
+extern EbOnMissing eb_transform_on_missing(const char *text);
+
+/* limits of docs/concepts.md, "Shaping what a target gets" */
+#define EB_TRANSFORM_MAX_VARIABLES	100
+#define EB_TRANSFORM_MAX_BYTES		(256 * 1024)	/* of input, input_path, template */
+#define EB_TRANSFORM_MAX_GROWTH		16	/* result: this many times eb.max_entry_size */
+
 /*
  * A target's transformation, compiled into one relocatable block (offsets
  * only), so that it can lie in a shared rule set.
@@ -53,8 +61,10 @@ typedef struct EbTransformVars
 
 /*
  * Check and compile; at most one of input, input_path, input_transformer is
- * not NULL.  Raises 22023 with the place at fault.  for_bus: the result will
- * be an event's detail, so it must be an object.
+ * not NULL (none: the envelope as it is; do not compile that).  Raises 22023
+ * with the place at fault, 54000 over a limit.  for_bus: the result will be an
+ * event's detail, so a constant or template must be an object; what a path
+ * yields otherwise is wrapped as {"value": ...}.
  */
 extern EbTransform *eb_transform_compile(Jsonb *input, const char *input_path,
 										 Jsonb *input_transformer,

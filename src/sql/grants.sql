@@ -16,5 +16,6 @@ GRANT EXECUTE ON FUNCTION eb.pause_queue(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_body(text, tid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_headers(text, tid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.resume_queue(text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_queue(text, interval, interval, interval, integer, text, integer, interval,
 	double precision, interval, interval, interval, boolean, text) TO PUBLIC;

@@ -144,12 +144,9 @@ static HTAB *queue_cache = NULL;
 /* Looking up                                                         */
 /* ------------------------------------------------------------------ */
 
-/*
- * Microseconds of an interval: days of 24 hours, months of 30 days.  False if
- * it does not fit (infinite intervals of PostgreSQL 17 do not).
- */
-static bool
-interval_microseconds(const Interval *interval, int64 *result)
+/* Infinite intervals (PostgreSQL 17) do not fit either. */
+bool
+eb_interval_microseconds(const Interval *interval, int64 *result)
 {
 	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
 
@@ -164,7 +161,7 @@ interval_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber attno)
 	int64		result;
 	Datum		value = heap_getattr(tuple, attno, desc, &isnull);
 
-	if (!interval_microseconds(DatumGetIntervalP(value), &result))
+	if (!eb_interval_microseconds(DatumGetIntervalP(value), &result))
 		elog(ERROR, "interval in column %d of eb.queues is out of range", attno);
 	return result;
 }
@@ -379,7 +376,7 @@ check_range(const char *queue, const Setting *setting, Datum value)
 	switch (setting->type)
 	{
 		case INTERVALOID:
-			ok = interval_microseconds(DatumGetIntervalP(value), &microseconds);
+			ok = eb_interval_microseconds(DatumGetIntervalP(value), &microseconds);
 			number = (double) microseconds;
 			break;
 		case INT4OID:
@@ -439,7 +436,7 @@ check_together(const char *name, bool fifo, const EbQueue *old,
 		if (settings->isnull[i]) \
 			microseconds[i] = old->field; \
 		else \
-			(void) interval_microseconds(DatumGetIntervalP(settings->value[i]), \
+			(void) eb_interval_microseconds(DatumGetIntervalP(settings->value[i]), \
 										 &microseconds[i]); \
 	} while (0)
 	INTERVAL_OF(DELAY, delay);

@@ -43,6 +43,16 @@
 #define EB_QUEUE_RECEIVE	(ACL_UPDATE | ACL_DELETE)
 #define EB_QUEUE_ADMIN		ACL_TRUNCATE
 
+/* ---- queue_config.c ---- */
+
+/*
+ * Microseconds of an interval: days of 24 hours, months of 30 days.  False if
+ * it does not fit.
+ */
+extern bool eb_interval_microseconds(const Interval *interval, int64 *result);
+
+#define EB_MAX_DELAY	(366 * USECS_PER_DAY)	/* "1 year", of a queue or a message */
+
 /* ---- queue_view.c ---- */
 
 /* Make eb.queue_<name> over eb.q_<name>; runs as the owner (eb_owner_begin). */

@@ -13,6 +13,7 @@ GRANT EXECUTE ON FUNCTION eb.event_id_from(timestamptz) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_time(uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.message_time(bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.pause_queue(text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.processing(eb.message) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_body(text, tid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_headers(text, tid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.resume_queue(text) TO PUBLIC;

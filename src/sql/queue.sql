@@ -89,3 +89,10 @@ CREATE FUNCTION eb.queue_event_headers(queue text, tid tid) RETURNS jsonb
 	AS 'MODULE_PATHNAME', 'eb_queue_event_headers' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 100;
 COMMENT ON FUNCTION eb.queue_event_headers(text, tid) IS
 'Part of queue views: the headers of a routed message''s event; null where there are none.  Needs SELECT on the queue''s view.';
+
+-- queue_context.c
+
+CREATE FUNCTION eb.processing(message eb.message) RETURNS void
+	AS 'MODULE_PATHNAME', 'eb_processing' LANGUAGE C;
+COMMENT ON FUNCTION eb.processing(eb.message) IS
+'Say that this transaction processes the message: events put from now on inherit its correlation id (if it has none: the id of its event) and its trace context, and have its event as their cause.  Holds until the end of the transaction, until called for the next message, or until called with null; a subtransaction that is rolled back takes it back.  What an entry or its detail says goes before it, and it goes before the settings eb.correlation_id, eb.causation_id and eb.traceparent.';

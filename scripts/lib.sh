@@ -12,6 +12,9 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 ext=pg_eventbus
 keep_tmp=
+# Servers, messages and sort order are the same wherever this runs.
+export LC_ALL=C.UTF-8
+unset LANGUAGE
 watched_pids=()
 
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }

@@ -66,6 +66,19 @@ typedef bool EbUpdateIndexes;
 #define pg_noreturn __attribute__((noreturn))
 #endif
 
+/* 17: BRIN look-ups take no snapshot any more (goes with 16). */
+#if PG_VERSION_NUM < 170000
+#define EB_BRIN_REVMAP(index, snapshot) \
+	brinRevmapInitialize(index, &(BlockNumber) {0}, snapshot)
+#define EB_BRIN_GET_TUPLE(revmap, block, buffer, offset, size, snapshot) \
+	brinGetTupleForHeapBlock(revmap, block, buffer, offset, size, BUFFER_LOCK_SHARE, snapshot)
+#else
+#define EB_BRIN_REVMAP(index, snapshot) \
+	brinRevmapInitialize(index, &(BlockNumber) {0})
+#define EB_BRIN_GET_TUPLE(revmap, block, buffer, offset, size, snapshot) \
+	brinGetTupleForHeapBlock(revmap, block, buffer, offset, size, BUFFER_LOCK_SHARE)
+#endif
+
 /* 17: BRIN keeps state over insertions that must be let go (goes with 16). */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info)	((void) 0)

@@ -44,6 +44,7 @@ struct EbRelWriter
 	EbIndexWanted wanted;
 	void	   *arg;
 	bool		direct;
+	bool		append_only;
 	int			nbuffered;
 	int			nslots;
 	TupleTableSlot *slots[EB_RELWRITER_ROWS];
@@ -137,6 +138,7 @@ eb_relwriter_open(Oid relid, EbIndexWanted wanted, void *arg)
 	writer->wanted = wanted;
 	writer->arg = arg;
 	writer->direct = is_plain(writer->rel);
+	writer->append_only = false;
 	writer->nbuffered = 0;
 	writer->nslots = 0;
 	writer->nindexes = 0;
@@ -163,6 +165,12 @@ Relation
 eb_relwriter_relation(EbRelWriter *writer)
 {
 	return writer->rel;
+}
+
+void
+eb_relwriter_append_only(EbRelWriter *writer)
+{
+	writer->append_only = true;
 }
 
 TupleTableSlot *
@@ -324,12 +332,20 @@ eb_relwriter_flush(EbRelWriter *writer)
 		flush_through_executor(writer);
 	else
 	{
+		int			options = 0;
+
+		if (writer->append_only)
+		{
+			/* a page that this backend wrote an hour ago is not the end */
+			RelationSetTargetBlock(writer->rel, InvalidBlockNumber);
+			options = TABLE_INSERT_SKIP_FSM;
+		}
 		if (n == 1)
 			table_tuple_insert(writer->rel, writer->slots[0],
-							   GetCurrentCommandId(true), 0, NULL);
+							   GetCurrentCommandId(true), options, NULL);
 		else
 			table_multi_insert(writer->rel, writer->slots, n,
-							   GetCurrentCommandId(true), 0, NULL);
+							   GetCurrentCommandId(true), options, NULL);
 		for (int i = 0; i < writer->nindexes; i++)
 			insert_index_entries(writer, i);
 	}

@@ -46,6 +46,12 @@ extern EbRelWriter *eb_relwriter_open(Oid relid, EbIndexWanted wanted, void *arg
 extern Relation eb_relwriter_relation(EbRelWriter *writer);
 
 /*
+ * Write at the end of the table only, never into free space before it, so
+ * that the order of rows is about that of writing.
+ */
+extern void eb_relwriter_append_only(EbRelWriter *writer);
+
+/*
  * An empty slot for the next row: fill tts_values and tts_isnull (all of
  * them), nothing else.  Values may point to memory that lives until the next
  * flush.  Flushes by itself when the buffer is full.

@@ -20,6 +20,7 @@
 #include "clock.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
+#include "utils/snapshot.h"
 
 /*
  * One event, as written and as read.  Strings are C strings in the server's
@@ -92,6 +93,13 @@ extern EbTick eb_log_horizon(void);
 /* Bound of the publisher that has been open longest, and its backend; 0: none. */
 extern EbTick eb_log_oldest_publisher(int *pid);
 
+/*
+ * Rows that were written further than EB_LOG_TAIL from the end of their leaf,
+ * counted since the start; eb_log_flush() reports them.
+ */
+extern uint32 eb_log_late_rows(void);
+extern void eb_log_report_late_row(void);
+
 /* ---- log_read.c: fetch by pointer ---- */
 
 typedef struct EbLogReader EbLogReader;
@@ -107,6 +115,39 @@ extern EbLogReader *eb_log_reader_open(void);
 extern void eb_log_fetch(EbLogReader *reader, int n, const EbEventPointer *pointers,
 						 EbEvent *events, bool *found);
 extern void eb_log_reader_close(EbLogReader *reader);
+
+/* ---- log_scan.c: read in id order ---- */
+
+#define EB_LOG_RANGE	64		/* blocks that are read and summarized together */
+#define EB_LOG_TAIL		64		/* blocks before the end where writers write */
+
+/*
+ * A row of a scan: values by column (log_columns.h), as they lie in the page
+ * (long ones still compressed or out of line), valid until the next call.
+ */
+typedef struct EbLogRow
+{
+	EbTick		tick;			/* of its id */
+	int16		class;
+	ItemPointerData tid;
+	Datum	   *values;
+	bool	   *isnull;
+	const int  *columns;
+} EbLogRow;
+
+typedef struct EbLogScan EbLogScan;
+
+/*
+ * Events of all buses with after < id < before, in id order.  before is at
+ * most eb_log_horizon(), and the snapshot was taken after it.  Begin, next
+ * and end run in one memory context's lifetime; leaves stay locked until end.
+ */
+extern EbLogScan *eb_log_scan_begin(EbTick after, EbTick before, Snapshot snapshot);
+extern bool eb_log_scan_next(EbLogScan *scan, EbLogRow *row);
+extern void eb_log_scan_end(EbLogScan *scan);
+
+/* All of a row, copied into the current context. */
+extern void eb_log_row_event(const EbLogRow *row, EbEvent *event);
 
 /* ---- log_envelope.c: the JSON that matcher and consumers see ---- */
 

@@ -74,6 +74,7 @@ typedef struct PublisherSlot
 typedef struct HorizonSection
 {
 	LWLock		lock;			/* publishers shared, readers exclusive */
+	pg_atomic_uint32 late_rows;	/* see log_scan.c */
 	int			nadopted;		/* under the exclusive lock */
 	Oid			adopted[MAX_ADOPTED];
 	int			nslots;
@@ -101,6 +102,7 @@ eb_horizon_shmem_init(void *section)
 	HorizonSection *horizon = section;
 
 	LWLockInitialize(&horizon->lock, eb_shmem_tranche());
+	pg_atomic_init_u32(&horizon->late_rows, 0);
 	horizon->nslots = MaxBackends;
 	for (int i = 0; i < horizon->nslots; i++)
 		pg_atomic_init_u64(&horizon->slots[i].bound, 0);
@@ -320,6 +322,23 @@ eb_log_horizon(void)
 	}
 	LWLockRelease(&horizon->lock);
 	return prepared_bound(result);
+}
+
+uint32
+eb_log_late_rows(void)
+{
+	HorizonSection *horizon = eb_shmem_section(EB_SHMEM_HORIZON);
+
+	return horizon ? pg_atomic_read_u32(&horizon->late_rows) : 0;
+}
+
+void
+eb_log_report_late_row(void)
+{
+	HorizonSection *horizon = eb_shmem_section(EB_SHMEM_HORIZON);
+
+	if (horizon)
+		pg_atomic_fetch_add_u32(&horizon->late_rows, 1);
 }
 
 EbTick

@@ -87,40 +87,50 @@ leaf_reader(EbLogReader *reader, int16 class, TimestampTz at)
 }
 
 static const char *
-get_text(TupleTableSlot *slot, int column)
+get_text(const EbLogRow *row, EbEventColumn column)
 {
-	return slot->tts_isnull[column] ? NULL :
-		TextDatumGetCString(slot->tts_values[column]);
+	int			i = row->columns[column];
+
+	return row->isnull[i] ? NULL : TextDatumGetCString(row->values[i]);
 }
 
-/* Take a row out of its slot: all is copied, the buffer may be let go. */
-static void
-read_event(LeafReader *leaf, EbEvent *event)
+void
+eb_log_row_event(const EbLogRow *row, EbEvent *event)
 {
-	TupleTableSlot *slot = leaf->slot;
-	const int  *c = leaf->columns;
-	Datum	   *values;
+	const int  *c = row->columns;
+	const Datum *values = row->values;
+	const bool *isnull = row->isnull;
 
-	slot_getallattrs(slot);
-	values = slot->tts_values;
 	event->id = *DatumGetUUIDP(values[c[EVENT_ID]]);
 	event->class = DatumGetInt16(values[c[EVENT_RETENTION]]);
 	event->hops = DatumGetInt16(values[c[EVENT_HOPS]]);
 	event->bus_id = DatumGetInt32(values[c[EVENT_BUS_ID]]);
 	event->ruleset_version = DatumGetInt64(values[c[EVENT_RULESET_VERSION]]);
 	event->time = DatumGetTimestampTz(values[c[EVENT_TIME]]);
-	event->source = get_text(slot, c[EVENT_SOURCE]);
-	event->detail_type = get_text(slot, c[EVENT_DETAIL_TYPE]);
-	event->group_key = get_text(slot, c[EVENT_GROUP_KEY]);
-	event->correlation_id = get_text(slot, c[EVENT_CORRELATION_ID]);
-	event->causation_id = get_text(slot, c[EVENT_CAUSATION_ID]);
-	event->traceparent = get_text(slot, c[EVENT_TRACEPARENT]);
-	event->replay = get_text(slot, c[EVENT_REPLAY]);
+	event->source = get_text(row, EVENT_SOURCE);
+	event->detail_type = get_text(row, EVENT_DETAIL_TYPE);
+	event->group_key = get_text(row, EVENT_GROUP_KEY);
+	event->correlation_id = get_text(row, EVENT_CORRELATION_ID);
+	event->causation_id = get_text(row, EVENT_CAUSATION_ID);
+	event->traceparent = get_text(row, EVENT_TRACEPARENT);
+	event->replay = get_text(row, EVENT_REPLAY);
 	event->detail = DatumGetJsonbPCopy(values[c[EVENT_DETAIL]]);
-	event->resources = slot->tts_isnull[c[EVENT_RESOURCES]] ? (Datum) 0 :
+	event->resources = isnull[c[EVENT_RESOURCES]] ? (Datum) 0 :
 		PointerGetDatum(DatumGetArrayTypePCopy(values[c[EVENT_RESOURCES]]));
-	event->headers = slot->tts_isnull[c[EVENT_HEADERS]] ? NULL :
+	event->headers = isnull[c[EVENT_HEADERS]] ? NULL :
 		DatumGetJsonbPCopy(values[c[EVENT_HEADERS]]);
+}
+
+/* Take a row out of its slot: all is copied, the buffer may be let go. */
+static void
+read_event(LeafReader *leaf, EbEvent *event)
+{
+	EbLogRow	row = {.columns = leaf->columns};
+
+	slot_getallattrs(leaf->slot);
+	row.values = leaf->slot->tts_values;
+	row.isnull = leaf->slot->tts_isnull;
+	eb_log_row_event(&row, event);
 }
 
 static bool

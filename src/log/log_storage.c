@@ -578,8 +578,8 @@ eb_log_leaf_create(int16 class, TimestampTz at)
 				   " INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING COMMENTS)"
 				   " USING heap WITH (toast.vacuum_truncate = off,"
 				   " vacuum_truncate = off)", quote_identifier(name));
-	eb_sql_execute("CREATE INDEX ON eb.%s USING brin (id) WITH (pages_per_range = 32)",
-				   quote_identifier(name));
+	eb_sql_execute("CREATE INDEX ON eb.%s USING brin (id) WITH (pages_per_range = %d)",
+				   quote_identifier(name), EB_LOG_RANGE);
 	eb_sql_execute("ALTER TABLE eb.%s ATTACH PARTITION eb.%s"
 				   " FOR VALUES FROM ('%s') TO ('%s')",
 				   quote_identifier(get_rel_name(parent)),

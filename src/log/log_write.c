@@ -152,6 +152,7 @@ find_leaf(EbLogWriter *writer, int16 class, TimestampTz at)
 	leaf->relid = relid;
 	leaf->asked_index = InvalidOid;
 	leaf->writer = eb_relwriter_open(relid, leaf_index_wanted, leaf);
+	eb_relwriter_append_only(leaf->writer);
 	eb_log_columns(RelationGetDescr(eb_relwriter_relation(leaf->writer)),
 				   leaf->columns);
 	leaf->next = writer->leaves;
@@ -226,13 +227,26 @@ eb_log_append(EbLogWriter *writer, const EbEvent *event, EbEventPointer *pointer
 	writer->nbuffered++;
 }
 
+/* Did the flush begin too far from the end of the leaf?  See log_scan.c. */
+static bool
+is_late(EbRelWriter *writer)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(eb_relwriter_tid(writer, 0));
+	BlockNumber end = RelationGetNumberOfBlocks(eb_relwriter_relation(writer));
+
+	return end > EB_LOG_TAIL && block < end - EB_LOG_TAIL;
+}
+
 void
 eb_log_flush(EbLogWriter *writer)
 {
 	if (writer->nbuffered > 0)
 		eb_log_mark_ids(writer->last);
 	for (LeafWriter *leaf = writer->leaves; leaf; leaf = leaf->next)
-		(void) eb_relwriter_flush(leaf->writer);
+	{
+		if (eb_relwriter_flush(leaf->writer) > 0 && is_late(leaf->writer))
+			eb_log_report_late_row();
+	}
 
 	/* the slots keep the TIDs until they are used again */
 	for (int i = 0; i < writer->npending; i++)

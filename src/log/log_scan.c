@@ -613,7 +613,7 @@ eb_log_scan_end(EbLogScan *scan)
 		if (stream->entries)
 			pfree(stream->entries);
 		if (stream->rel)
-			table_close(stream->rel, AccessShareLock);
+			table_close(stream->rel, NoLock);
 	}
 	pfree(scan->streams);
 	pfree(scan);

@@ -8,9 +8,9 @@ SELECT coalesce((SELECT title FROM (VALUES
 	upper(left(section, 1)) || substr(section, 2))
 $$;
 
--- A comment's line breaks are those of the source: single ones are blanks, indented lines stay as they are.
+-- Comments are plain text: what Markdown would take for markup is escaped.
 CREATE FUNCTION pg_temp.prose(comment text) RETURNS text LANGUAGE sql AS $$
-SELECT coalesce(comment, '')
+SELECT regexp_replace(coalesce(comment, ''), '[<*|]', '\\\&', 'g')
 $$;
 
 SELECT $md$# API reference
@@ -51,7 +51,7 @@ placed AS (
 		(SELECT min(q.ord) FROM place q WHERE q.section = p.section) AS first
 	FROM object o JOIN LATERAL (
 		SELECT pl.section, pl.ord FROM place pl WHERE pl.name = o.name ORDER BY pl.ord LIMIT 1) p ON true
-	WHERE coalesce(o.comment, '') NOT ILIKE 'internal%'
+	WHERE coalesce(o.comment, '') !~* '^(internal|part of|trigger of|rows of the view)'
 )
 SELECT CASE WHEN nth = 1 THEN '## ' || pg_temp.section_title(section) || E'\n\n' ELSE '' END
 	|| CASE class
@@ -62,7 +62,7 @@ SELECT CASE WHEN nth = 1 THEN '## ' || pg_temp.section_title(section) || E'\n\n'
 	END
 	|| CASE WHEN coalesce(comment, '') <> '' THEN pg_temp.prose(comment) || E'\n' ELSE '' END
 	|| CASE WHEN class IN ('view', 'type', 'table') THEN E'\n| column | type | |\n|---|---|---|\n' || (
-		SELECT string_agg(format('| `%s` | %s | %s |', a.attname, format_type(a.atttypid, a.atttypmod), coalesce(replace(col_description(oid, a.attnum), E'\n', ' '), '')), E'\n' ORDER BY a.attnum) || E'\n'
+		SELECT string_agg(format('| `%s` | %s | %s |', a.attname, format_type(a.atttypid, a.atttypmod), replace(pg_temp.prose(col_description(oid, a.attnum)), E'\n', ' ')), E'\n' ORDER BY a.attnum) || E'\n'
 		FROM pg_attribute a WHERE a.attrelid = placed.oid AND a.attnum > 0 AND NOT a.attisdropped) ELSE '' END
 FROM placed
 ORDER BY first, nth;

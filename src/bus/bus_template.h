@@ -34,7 +34,7 @@ typedef enum EbTemplateKind
 {
 	EB_TEMPLATE_LITERAL,		/* a scalar */
 	EB_TEMPLATE_VARIABLE,		/* placeholder that stands for a JSON value */
-	EB_TEMPLATE_TEXT,			/* string: children are literal strings and variables */
+	EB_TEMPLATE_TEXT,			/* children: literal strings, variables */
 	EB_TEMPLATE_ARRAY,
 	EB_TEMPLATE_OBJECT
 } EbTemplateKind;
@@ -53,7 +53,7 @@ typedef struct EbTemplate
 /* Number of the variable of that name; -1 if there is none. */
 typedef int (*EbVariableLookup) (const char *name, void *arg);
 
-extern EbTemplate *eb_template_parse(const char *text, EbVariableLookup lookup,
+extern EbTemplate *eb_template_parse(const char *source, EbVariableLookup lookup,
 									 void *arg);
 
 #endif							/* EB_BUS_TEMPLATE_H */

@@ -27,13 +27,13 @@
 #include "eb.h"
 #include "errors.h"
 
-/* Names after aws.events., eb.events. or eb. */
-static const struct
+typedef struct ReservedVariable
 {
-	const char *name;
+	const char *name;			/* after aws.events., eb.events. or eb. */
 	EbTransformSource source;
-}			reserved_variables[] =
-{
+} ReservedVariable;
+
+static const ReservedVariable reserved_variables[] = {
 	{"rule-name", FROM_RULE_NAME},
 	{"rule-arn", FROM_RULE_ARN},
 	{"bus-name", FROM_BUS_NAME},
@@ -96,7 +96,7 @@ put_bytes(Compiler *compiler, const void *data, Size size)
 static uint32
 put_literal(Compiler *compiler, const JsonbValue *value)
 {
-	EbTransformNode		node = {EB_TEMPLATE_LITERAL, 0, JENTRY_ISNULL};
+	EbTransformNode node = {EB_TEMPLATE_LITERAL, 0, JENTRY_ISNULL};
 	const void *data = NULL;
 	uint32		at;
 
@@ -184,7 +184,7 @@ use_variable(Compiler *compiler, int parsed)
 static uint32
 put_template(Compiler *compiler, const EbTemplate *template)
 {
-	EbTransformNode		node = {template->kind, template->nchildren, 0};
+	EbTransformNode node = {template->kind, template->nchildren, 0};
 	uint32		at;
 
 	check_stack_depth();
@@ -206,7 +206,7 @@ put_template(Compiler *compiler, const EbTemplate *template)
 		for (int i = 0; i < template->nchildren; i++)
 		{
 			JsonbValue *key = &template->keys[i];
-			EbTransformField		field;
+			EbTransformField field;
 
 			field.key = put_bytes(compiler, key->val.string.val, key->val.string.len);
 			field.key_len = key->val.string.len;
@@ -237,7 +237,7 @@ put_variables(Compiler *compiler)
 	for (int i = 0; i < compiler->nvariables; i++)
 	{
 		ParsedVariable *parsed = &compiler->variables[i];
-		EbTransformVariable	variable = {parsed->source};
+		EbTransformVariable variable = {parsed->source};
 
 		if (parsed->number < 0)
 			continue;
@@ -249,7 +249,7 @@ put_variables(Compiler *compiler)
 			for (int j = 0; j < parsed->path->nsteps; j++)
 			{
 				EbPathStep *from = &parsed->path->steps[j];
-				EbTransformStep		step = {0, from->index};
+				EbTransformStep step = {0, from->index};
 
 				if (from->key)
 				{

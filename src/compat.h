@@ -49,6 +49,13 @@ typedef bool EbUpdateIndexes;
 #define EB_PROC_BY_NUMBER(n)	GetPGProcByNumber(n)
 #endif
 
+/* 17: a process's place in shared memory has a type of its own (goes with 16). */
+#if PG_VERSION_NUM < 170000
+#define EB_PROC_NUMBER(proc)	((proc)->pgprocno)
+#else
+#define EB_PROC_NUMBER(proc)	GetNumberFromPGProc(proc)
+#endif
+
 /* 17: named shared memory without preload (goes with 16). */
 #if PG_VERSION_NUM >= 170000
 #define EB_HAVE_DSM_REGISTRY 1
@@ -82,6 +89,13 @@ typedef bool EbUpdateIndexes;
 /* 17: BRIN keeps state over insertions that must be let go (goes with 16). */
 #if PG_VERSION_NUM < 170000
 #define index_insert_cleanup(index, info)	((void) 0)
+#endif
+
+/* 16: object_ownercheck() replaced the per-catalog functions (goes with 15). */
+#if PG_VERSION_NUM < 160000
+#define EB_DATABASE_OWNERCHECK(oid, role)	pg_database_ownercheck(oid, role)
+#else
+#define EB_DATABASE_OWNERCHECK(oid, role)	object_ownercheck(DatabaseRelationId, oid, role)
 #endif
 
 /* 16: object_aclcheck() replaced the per-catalog functions (goes with 15). */

@@ -32,6 +32,8 @@ int			eb_clock_offset;
 bool		eb_workers_enabled;
 int			eb_maintenance_interval;
 int			eb_partitions_ahead;
+int			eb_notify_interval;
+int			eb_notify_repeat;
 
 /*
  * Ends of transactions.  Order: configuration first, so that caches keyed by
@@ -40,11 +42,12 @@ int			eb_partitions_ahead;
 static void (*const at_xact[]) (XactEvent event) = {
 	eb_catalog_at_xact,
 	eb_log_at_xact,
+	eb_worker_at_xact,
 };
 
 static void (*const at_subxact[]) (SubXactEvent event, SubTransactionId mine,
 								   SubTransactionId parent) = {
-	NULL,
+	eb_worker_at_subxact,
 };
 
 static void
@@ -120,6 +123,15 @@ define_settings(void)
 							NULL, &eb_partitions_ahead, 3, 1, 100,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 
+	DefineCustomIntVariable("eb.notify_interval",
+							"Shortest time between two notifications of a queue.",
+							NULL, &eb_notify_interval, 1, 0, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("eb.notify_repeat",
+							"Time after which a queue is notified again though nobody has looked since.",
+							NULL, &eb_notify_repeat, 1000, 10, 3600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
 	/* fixed at server start; without preload the default holds */
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("eb.max_queues",
@@ -137,6 +149,7 @@ _PG_init(void)
 	if (IsBinaryUpgrade)
 		return;
 	eb_shmem_init();
+	eb_worker_init();
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
 }

@@ -26,6 +26,8 @@ extern int	eb_clock_offset;	/* ms added to the clock; for tests */
 extern bool eb_workers_enabled; /* launcher starts workers */
 extern int	eb_maintenance_interval;	/* s between maintenance rounds */
 extern int	eb_partitions_ahead;	/* partitions kept ready per class */
+extern int	eb_notify_interval; /* ms between two NOTIFY of a queue */
+extern int	eb_notify_repeat;	/* ms until a NOTIFY that nobody followed is repeated */
 
 /*
  * Ends of (sub)transactions.  Registered once per process by eb.c, which
@@ -41,6 +43,8 @@ extern void eb_bus_at_xact(XactEvent event);
 extern void eb_bus_at_subxact(SubXactEvent event, SubTransactionId mine,
 							  SubTransactionId parent);
 extern void eb_worker_at_xact(XactEvent event);
+extern void eb_worker_at_subxact(SubXactEvent event, SubTransactionId mine,
+								 SubTransactionId parent);
 
 /* Module starts, called from _PG_init in this order. */
 extern void eb_shmem_init(void);

@@ -2,7 +2,7 @@
 -- itself (by the views of buses and queues); everything else is the owner's
 -- to grant.  This file runs last and sees every object of the extension.
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA eb FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA eb FROM PUBLIC;
 GRANT USAGE ON SCHEMA eb TO PUBLIC;
 
 -- Sorted.  Each of these checks the privilege on the view of the bus or queue
@@ -20,3 +20,9 @@ GRANT EXECUTE ON FUNCTION eb.resume_queue(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_queue(text, interval, interval, interval, integer, text, integer, interval,
 	double precision, interval, interval, interval, boolean, text) TO PUBLIC;
+
+GRANT EXECUTE ON PROCEDURE eb.wait(text, interval, boolean) TO PUBLIC;
+
+-- What monitoring reads.
+GRANT EXECUTE ON FUNCTION eb.worker_status() TO pg_monitor;
+GRANT SELECT ON eb.workers TO pg_monitor;

@@ -80,7 +80,9 @@ typedef struct EbDatabase
 	/* the notifier's; see README.md */
 	pg_atomic_uint32 notifier_ready;	/* commits may rely on it */
 	pg_atomic_uint32 notifier_wake; /* its latch was set and it has not looked yet */
-	pg_atomic_uint64 notifier_until;	/* it sleeps until then */
+	pg_atomic_uint64 notifier_until;	/* it sleeps until then, by the extension's clock */
+	pg_atomic_uint32 notifier_look_all; /* slots do not tell everything: look at all queues */
+	pg_atomic_uint32 prepared_ended;	/* COMMIT or ROLLBACK PREPARED happened */
 } EbDatabase;
 
 /*
@@ -114,6 +116,7 @@ typedef struct EbWorkerShared
 	EbWorkerState launcher;
 	ConditionVariable stopped;	/* broadcast when a worker ends */
 	pg_atomic_uint32 rescan;	/* launcher: look through pg_database */
+	pg_atomic_uint32 prepared_wake; /* a prepared transaction changed configuration */
 	bool		full;			/* more databases than entries; under the lock */
 	pg_atomic_uint32 slot_changes;	/* grows when a slot is given or taken */
 	EbDatabase	databases[EB_MAX_DATABASES];
@@ -143,10 +146,11 @@ extern bool eb_atomic_lower(pg_atomic_uint64 *atomic, uint64 value);
 /* ---- starting and watching a child (worker_shmem.c) ---- */
 
 /*
- * Look after one worker that should run: start it if it does not and its time
- * has come.  Returns when to look again (DT_NOEND: when woken).
+ * Look after one worker.  start: it should run, so start it if it does not and
+ * its time has come; else only find out whether one that was being started
+ * came to nothing.  Returns when to look again (DT_NOEND: when woken).
  */
-extern TimestampTz eb_worker_tend(EbDatabase *db, EbWorkerKind kind);
+extern TimestampTz eb_worker_tend(EbDatabase *db, EbWorkerKind kind, bool start);
 
 /* ---- the frame of a worker (worker_loop.c) ---- */
 
@@ -196,8 +200,11 @@ typedef struct EbMaintenance
 
 extern bool eb_maintenance_step(EbMaintenance *m, const char *what,
 								EbWorkerTask task, void *arg);
+/* Something will have to be done then, by the extension's clock. */
+extern void eb_maintenance_due(EbMaintenance *m, TimestampTz at);
+
 extern void eb_retention_round(EbMaintenance *m);
-extern void eb_closed_leaves_round(EbMaintenance *m);
+extern void eb_leaves_round(EbMaintenance *m);
 
 /* ---- hooks (worker_hook.c), wake-ups (worker_notify.c) ---- */
 

@@ -1,0 +1,448 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_notifier.c
+ *	  The notifier: one per database, turns flags in shared memory into NOTIFY.
+ *
+ * Woken by a commit that made a message visible in an armed queue, it sends
+ * one NOTIFY for each such queue in one transaction, and disarms them first.
+ * A queue that stays disarmed, because whoever was notified is busy or gone,
+ * is looked at again eb.notify_repeat later: notified once more if messages
+ * came since, armed if not.  So a busy queue costs one NOTIFY in that time,
+ * and a consumer that breaks the pattern is late, but not lost.
+ *
+ * Each slot also holds the next instant at which a message becomes visible
+ * (a delay, a retry, the end of a lease).  When it has come, the queue is
+ * looked at: one probe of an index, and not again before the next instant.
+ *
+ * Nothing is done while nothing happens.  The transaction of a NOTIFY reads
+ * no table; what it announces is durable already, so it does not wait for
+ * its own commit record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "compat.h"
+#include "eb.h"
+#include "worker/worker_internal.h"
+
+PGDLLEXPORT void eb_notifier_main(Datum arg);
+
+/* Shortest time between two looks at a queue whose messages were due. */
+#define LOOK_MS		10
+
+/* After an error. */
+#define RETRY_MS	1000
+
+static EbDatabase *db;
+
+/* Slots of this database. */
+static int *slots = NULL;
+static int	nslots = 0;
+static uint32 slots_seen = 0;
+
+/* What one round has found to do: slot numbers, in the worker's context. */
+typedef struct Round
+{
+	int		   *notify;
+	int			nnotify;
+	int		   *look;
+	int			nlook;
+	TimestampTz until;
+} Round;
+
+static void
+collect_slots(void)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	uint32		changes = pg_atomic_read_u32(&shared->slot_changes);
+
+	if (slots && changes == slots_seen)
+		return;
+	if (!slots)
+		slots = MemoryContextAlloc(TopMemoryContext, shared->nslots * sizeof(int));
+	slots_seen = changes;		/* read before: what comes meanwhile makes another look */
+	pg_read_barrier();
+	nslots = 0;
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		if (EB_SLOT_DATABASE(pg_atomic_read_u64(&shared->slots[i].key)) == MyDatabaseId)
+			slots[nslots++] = i;
+	}
+}
+
+/* ---- looking at queues ---- */
+
+/* One queue: is something visible, and when will the next thing be? */
+static void
+look_at_queue(const EbQueue *queue, EbNotifySlot *slot)
+{
+	TimestampTz next;
+
+	/* reset before looking: what is not seen lowers it again (claim 8) */
+	pg_atomic_write_u64(&slot->next_visible, EB_NEVER);
+	pg_memory_barrier();
+	if (eb_queue_has_visible(queue))
+		pg_atomic_write_u32(&slot->pending, 1);
+	next = eb_queue_next_visible(queue);
+	if (next != DT_NOEND)
+		(void) eb_atomic_lower(&slot->next_visible, (uint64) next);
+}
+
+/*
+ * Look at the queues whose instant has come.  One that was dropped has no
+ * instants any more.
+ */
+static void
+look_at_due(void *arg)
+{
+	Round	   *round = arg;
+	EbWorkerShared *shared = eb_worker_shared();
+
+	if (!eb_worker_installed(NULL))
+		return;
+	for (int i = 0; i < round->nlook; i++)
+	{
+		EbNotifySlot *slot = &shared->slots[round->look[i]];
+		const EbQueue *queue = eb_queue_lookup(NameStr(slot->name), true);
+		EbQueue		copy;
+
+		if (!queue || queue->table != EB_SLOT_TABLE(pg_atomic_read_u64(&slot->key)))
+		{
+			pg_atomic_write_u64(&slot->next_visible, EB_NEVER);
+			continue;
+		}
+		copy = *queue;
+		look_at_queue(&copy, slot);
+	}
+}
+
+/*
+ * Every queue, as nobody can tell what happened before: at start, and when a
+ * slot was taken back that had something pending.  *arg is set if there are
+ * prepared transactions.  Queues get a NOTIFY if they are not empty, armed or
+ * not.
+ */
+static void
+look_at_all(void *arg)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	bool		prepared;
+	EbQueue    *queues;
+	int			n;
+
+	if (!eb_worker_installed(NULL))
+		return;
+	SPI_connect();
+	if (SPI_execute("SELECT FROM pg_catalog.pg_prepared_xacts"
+					" WHERE database = pg_catalog.current_database()", true, 1) < 0)
+		elog(ERROR, "could not read pg_prepared_xacts");
+	prepared = SPI_processed > 0;
+	SPI_finish();
+
+	n = eb_queue_list(&queues);
+	for (int i = 0; i < n; i++)
+	{
+		int			number = eb_notify_slot(MyDatabaseId, queues[i].table,
+											queues[i].name, true);
+		EbNotifySlot *slot;
+
+		if (number < 0)
+			break;				/* none left: commits send their NOTIFY themselves */
+		slot = &shared->slots[number];
+		look_at_queue(&queues[i], slot);
+		if (pg_atomic_read_u32(&slot->pending) != 0)
+			pg_atomic_fetch_or_u32(&slot->arm, 1);
+		/* what was prepared before a restart left no mark (claim 7) */
+		if (prepared)
+			pg_atomic_fetch_add_u32(&slot->prepared, 1);
+	}
+}
+
+/*
+ * Marks of prepared transactions end when there is none left that may have
+ * set them.  Counters are read before the look (claim 7).
+ */
+static void
+clear_prepared(void *arg)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	uint32	   *counts = palloc(Max(nslots, 1) * sizeof(uint32));
+	bool		none;
+
+	for (int i = 0; i < nslots; i++)
+		counts[i] = pg_atomic_read_u32(&shared->slots[slots[i]].prepared);
+	pg_memory_barrier();
+	SPI_connect();
+	if (SPI_execute("SELECT FROM pg_catalog.pg_prepared_xacts"
+					" WHERE database = pg_catalog.current_database()", true, 1) < 0)
+		elog(ERROR, "could not read pg_prepared_xacts");
+	none = SPI_processed == 0;
+	SPI_finish();
+	for (int i = 0; none && i < nslots; i++)
+		shared->slots[slots[i]].prepared_done = counts[i];
+}
+
+/* Slots of queues that are gone.  Sets *arg if one of them had something pending. */
+static void
+free_slots(void *arg)
+{
+	bool	   *look_again = arg;
+	EbWorkerShared *shared = eb_worker_shared();
+	EbQueue    *queues;
+	int			n;
+
+	if (!eb_worker_installed(NULL))
+		return;
+	n = eb_queue_list(&queues);
+	for (int i = 0; i < nslots; i++)
+	{
+		Oid			table = EB_SLOT_TABLE(pg_atomic_read_u64(&shared->slots[slots[i]].key));
+		bool		found = false;
+
+		for (int q = 0; q < n && !found; q++)
+			found = queues[q].table == table;
+		if (!found && eb_notify_slot_free(slots[i]))
+			*look_again = true;
+	}
+}
+
+/* ---- a round ---- */
+
+static void
+send_notify(void *arg)
+{
+	Round	   *round = arg;
+
+	for (int i = 0; i < round->nnotify; i++)
+	{
+		char	   *name = NameStr(eb_worker_shared()->slots[round->notify[i]].name);
+
+		Async_Notify(psprintf("eb_%s", name), name);
+	}
+}
+
+/* When may the slot be notified again?  Armed: soon; else eb.notify_repeat later. */
+static TimestampTz
+next_notify(const EbNotifySlot *slot, bool armed)
+{
+	if (slot->notified_at == 0)
+		return 0;
+	return TimestampTzPlusMilliseconds(slot->notified_at,
+									   armed ? eb_notify_interval : eb_notify_repeat);
+}
+
+/* Messages of the slot's queue are due, or will be. */
+static void
+inspect_due(int number, TimestampTz clock, Round *round)
+{
+	uint64		visible = pg_atomic_read_u64(&eb_worker_shared()->slots[number].next_visible);
+
+	if (visible == EB_NEVER)
+		return;
+	if ((TimestampTz) visible <= clock)
+		round->look[round->nlook++] = number;
+	else
+		round->until = Min(round->until, (TimestampTz) visible);
+}
+
+static void
+inspect_pending(int number, TimestampTz now, Round *round)
+{
+	EbNotifySlot *slot = &eb_worker_shared()->slots[number];
+	uint32		arm = pg_atomic_read_u32(&slot->arm);
+	bool		armed = (arm & 1) != 0;
+	TimestampTz at;
+
+	if (armed && pg_atomic_read_u32(&slot->pending) == 0)
+		return;
+	at = next_notify(slot, armed);
+	if (at > now)
+		round->until = Min(round->until, at);
+	else if (pg_atomic_read_u32(&slot->pending) != 0)
+	{
+		/*
+		 * First the flags, then the NOTIFY.  (claim 1)  Only we disarm, and
+		 * the counter never takes an old value again.
+		 */
+		pg_atomic_write_u32(&slot->pending, 0);
+		if (armed)
+			pg_atomic_fetch_add_u32(&slot->arm, 1);
+		slot->notified_at = now;
+		round->notify[round->nnotify++] = number;
+		round->until = Min(round->until, next_notify(slot, false));
+	}
+	else
+	{
+		/* nobody came, and nothing either: the next message counts */
+		(void) pg_atomic_compare_exchange_u32(&slot->arm, &arm, arm + 1);
+		pg_memory_barrier();
+		if (pg_atomic_read_u32(&slot->pending) != 0)
+			round->until = now;
+	}
+}
+
+static void
+begin_round(Round *round)
+{
+	round->notify = palloc(Max(nslots, 1) * sizeof(int));
+	round->look = palloc(Max(nslots, 1) * sizeof(int));
+	round->nnotify = round->nlook = 0;
+	round->until = DT_NOEND;
+}
+
+/*
+ * Look at queues whose messages are due, but not more often than makes sense
+ * when they become visible one after the other.
+ */
+static bool
+due_part(Round *round)
+{
+	static TimestampTz looked_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz clock = eb_clock_now();
+	TimestampTz again = TimestampTzPlusMilliseconds(looked_at, LOOK_MS);
+
+	for (int i = 0; i < nslots; i++)
+		inspect_due(slots[i], clock, round);
+	if (round->until != DT_NOEND)
+		round->until += now - clock;	/* the tests' clock may be moved */
+	if (round->nlook == 0)
+		return true;
+	if (again > now)
+	{
+		round->until = Min(round->until, again);
+		return true;
+	}
+	looked_at = now;
+	round->until = again;		/* then the instants that were found now */
+	return eb_worker_run("look at due messages", look_at_due, round);
+}
+
+static void restore_flags(Round *round);
+
+static bool
+notify_part(Round *round)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < nslots; i++)
+		inspect_pending(slots[i], now, round);
+	if (round->nnotify == 0)
+		return true;
+	if (eb_worker_run("notify", send_notify, round))
+		return true;
+	restore_flags(round);
+	return false;
+}
+
+/* The NOTIFY failed (its queue may be full): what was to be sent still is. */
+static void
+restore_flags(Round *round)
+{
+	for (int i = 0; i < round->nnotify; i++)
+	{
+		EbNotifySlot *slot = &eb_worker_shared()->slots[round->notify[i]];
+
+		slot->notified_at = 0;
+		pg_atomic_write_u32(&slot->pending, 1);
+	}
+}
+
+/*
+ * Configuration changed, or prepared transactions ended.  *look_everywhere
+ * stays set if that could not be done.
+ */
+static bool
+attention_part(bool *look_everywhere)
+{
+	uint32		mine = EB_ATTENTION(EB_WORKER_NOTIFIER);
+	bool		ok = true;
+
+	if ((pg_atomic_fetch_and_u32(&db->attention, ~mine) & mine) != 0)
+		ok &= eb_worker_run("forget dropped queues", free_slots, look_everywhere);
+	if (pg_atomic_exchange_u32(&db->notifier_look_all, 0) != 0)
+		*look_everywhere = true;
+	if (*look_everywhere)
+	{
+		*look_everywhere = !eb_worker_run("look at all queues", look_at_all, NULL);
+		ok &= !*look_everywhere;
+	}
+	collect_slots();
+	if (pg_atomic_exchange_u32(&db->prepared_ended, 0) != 0)
+		ok &= eb_worker_run("look at prepared transactions", clear_prepared, NULL);
+	return ok;
+}
+
+/*
+ * Say until when we sleep, then look whether somebody lowered an instant
+ * before he could read that.  (claim 8)
+ */
+static TimestampTz
+announce_sleep(TimestampTz until)
+{
+	TimestampTz moved = eb_clock_now() - GetCurrentTimestamp();
+	uint64		first = until == DT_NOEND ? EB_NEVER : (uint64) (until + moved);
+
+	pg_atomic_write_u64(&db->notifier_until, first);
+	pg_memory_barrier();
+	for (int i = 0; i < nslots; i++)
+		first = Min(first, pg_atomic_read_u64(&eb_worker_shared()->slots[slots[i]].next_visible));
+	return first == EB_NEVER ? DT_NOEND : (TimestampTz) first - moved;
+}
+
+static void
+notifier_exit(int code, Datum arg)
+{
+	pg_atomic_write_u32(&db->notifier_ready, 0);
+}
+
+void
+eb_notifier_main(Datum arg)
+{
+	bool		look_everywhere = true;
+
+	db = &eb_worker_shared()->databases[DatumGetInt32(arg)];
+	eb_worker_begin(db, EB_WORKER_NOTIFIER);
+	before_shmem_exit(notifier_exit, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(db->database, InvalidOid, 0);
+	eb_worker_connected();
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+
+	/*
+	 * From here on commits rely on us; what was committed before is found by
+	 * the first look.
+	 */
+	pg_atomic_write_u32(&db->notifier_ready, 1);
+	pg_memory_barrier();
+
+	for (;;)
+	{
+		Round		round;
+		bool		ok = true;
+
+		pg_atomic_write_u32(&db->notifier_wake, 0);
+		pg_memory_barrier();	/* before any flag is read (claim 4) */
+
+		collect_slots();
+		ok &= attention_part(&look_everywhere);
+		begin_round(&round);
+		ok &= due_part(&round);
+		ok &= notify_part(&round);
+		if (ok)
+			eb_worker_sleep(announce_sleep(round.until));
+		else
+			eb_worker_sleep(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+	}
+}

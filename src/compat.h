@@ -26,6 +26,7 @@
 typedef RelFileNode RelFileLocator;
 #define EB_RELATION_LOCATOR(rel)	((rel)->rd_node)
 #define EB_LOCATOR_NUMBER(loc)		((loc).relNode)
+#define RelFileLocatorEquals(a, b)	RelFileNodeEquals(a, b)
 #else
 #include "storage/relfilelocator.h"
 #define EB_RELATION_LOCATOR(rel)	((rel)->rd_locator)
@@ -71,6 +72,24 @@ typedef bool EbUpdateIndexes;
 /* 18: the mark of functions that do not return stands first (goes with 17). */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))
+#endif
+
+/* 18: index scans can count for EXPLAIN, which ours need not (goes with 17). */
+#if PG_VERSION_NUM < 180000
+#define EB_INDEX_BEGINSCAN(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, nkeys, 0)
+#else
+#define EB_INDEX_BEGINSCAN(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#endif
+
+/* 16: index entries of BRIN alone can be asked for (goes with 15). */
+#if PG_VERSION_NUM < 160000
+#define EB_EXEC_INSERT_INDEX_TUPLES(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL)
+#else
+#define EB_EXEC_INSERT_INDEX_TUPLES(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL, false)
 #endif
 
 /* 17: BRIN look-ups take no snapshot any more (goes with 16). */

@@ -29,10 +29,12 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "catalog.h"
 #include "compat.h"
 #include "relwriter.h"
 
@@ -80,8 +82,20 @@ forget_plain(Datum arg, Oid relid)
 		(void) hash_search(plain_tables, &entry->relid, HASH_REMOVE, NULL);
 }
 
+/* Triggers on queue tables that watch for writes other than ours. */
+static bool
+is_our_trigger(const Trigger *trigger)
+{
+	char	   *function;
+
+	if (get_func_namespace(trigger->tgfoid) != eb_schema_oid())
+		return false;
+	function = get_func_name(trigger->tgfoid);
+	return function && strcmp(function, "queue_written") == 0;
+}
+
 /*
- * May rows be written directly?  Our own statement triggers, which direct
+ * May rows be written directly?  Our own triggers, which direct
  * writes are meant to pass by, are no obstacle; NOT NULL on our columns is
  * neither, since we never write null there.
  */
@@ -97,7 +111,13 @@ look_at_table(Relation rel)
 	if (rel->trigdesc &&
 		(rel->trigdesc->trig_insert_before_row ||
 		 rel->trigdesc->trig_insert_after_row))
-		return false;
+	{
+		for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		{
+			if (!is_our_trigger(&rel->trigdesc->triggers[i]))
+				return false;
+		}
+	}
 	return true;
 }
 

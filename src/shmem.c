@@ -47,6 +47,7 @@ static const SectionDef sections[] = {
 	{EB_SHMEM_CLOCK, eb_clock_shmem_size, eb_clock_shmem_init},
 	{EB_SHMEM_CATALOG, eb_catalog_shmem_size, eb_catalog_shmem_init},
 	{EB_SHMEM_HORIZON, eb_horizon_shmem_size, eb_horizon_shmem_init},
+	{EB_SHMEM_QUEUE, eb_queue_shmem_size, eb_queue_shmem_init},
 	{EB_SHMEM_WORKER, eb_worker_shmem_size, eb_worker_shmem_init},
 };
 

@@ -543,8 +543,12 @@ create_table(const char *name, bool fifo)
 	eb_sql_execute("CREATE INDEX %s ON eb.%s (visible_at, message_id) WHERE visible_at IS NOT NULL",
 				   quote_identifier(psprintf("q_%s$w", name)), table);
 	if (fifo)
-		eb_sql_execute("CREATE INDEX %s ON eb.%s (group_id, message_id)",
+	{
+		eb_sql_execute("CREATE INDEX %s ON eb.%s (group_id COLLATE \"C\", message_id)",
 					   quote_identifier(psprintf("q_%s$g", name)), table);
+		eb_fifo_storage_create();
+	}
+	eb_floor_storage_create(psprintf("q_%s", name));
 }
 
 static void

@@ -8,9 +8,14 @@
 #ifndef EB_QUEUE_INTERNAL_H
 #define EB_QUEUE_INTERNAL_H
 
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/tuptable.h"
+#include "fmgr.h"
 #include "queue/queue.h"
+#include "utils/snapshot.h"
 
 /* Attribute numbers of eb.delivery, hence of every queue table. */
 #define EB_DELIVERY_MESSAGE_ID			1
@@ -52,6 +57,234 @@
 extern bool eb_interval_microseconds(const Interval *interval, int64 *result);
 
 #define EB_MAX_DELAY	(366 * USECS_PER_DAY)	/* "1 year", of a queue or a message */
+/* The two ways into a queue, each with a floor. */
+typedef enum EbQueueIndex
+{
+	EB_READY,					/* key: message_id */
+	EB_WAITING,					/* key: visible_at (then message_id) */
+	EB_QUEUE_INDEXES
+} EbQueueIndex;
+
+#define EB_KEY_MIN	PG_INT64_MIN
+#define EB_KEY_MAX	PG_INT64_MAX
+
+/* visible_at of a message parked behind its FIFO group's head. */
+#define EB_PARKED	DT_NOEND
+
+/*
+ * A row without event and body is no message but a mark that its FIFO group
+ * needs a look (queue_fifo.c); consumers, peek and status must pass it by.
+ */
+#define EB_ROW_IS_MARK(isnull) \
+	((isnull)[EB_DELIVERY_EVENT_ID - 1] && (isnull)[EB_DELIVERY_BODY - 1])
+
+/* ---- queue_floor.c: README.md, floor claims ---- */
+
+typedef enum EbQueueCount
+{
+	EB_COUNT_SENT,
+	EB_COUNT_RECEIVED,
+	EB_COUNT_CONSUMED,
+	EB_COUNT_ACKED,
+	EB_COUNT_NACKED,
+	EB_COUNT_DEAD,				/* moved to the dead-letter queue */
+	EB_QUEUE_COUNTS
+} EbQueueCount;
+
+/*
+ * Writing to a queue's table.  Announce once before the first write of a
+ * call; say which keys are removed before the row is deleted or updated, and
+ * which were inserted after their index entries are in.  Counts are added to
+ * the queue's when the transaction commits.
+ */
+typedef struct EbFloorRecord EbFloorRecord;
+extern EbFloorRecord *eb_floor_announce(Relation table);
+extern void eb_floor_removing(EbFloorRecord *record, EbQueueIndex which, int64 key);
+extern void eb_floor_inserted(EbFloorRecord *record, EbQueueIndex which, int64 key);
+extern void eb_floor_count(EbFloorRecord *record, EbQueueCount count, int n);
+
+/* Key at which a scan that does not raise begins; EB_KEY_MIN if nothing is known. */
+extern int64 eb_floor_start(Relation table, EbQueueIndex which);
+
+/* For a raise: false if another backend is at it, or there is no shared memory. */
+extern bool eb_floor_raise_begin(Relation table, EbQueueIndex which, int64 *start);
+extern void eb_floor_raise_end(Relation table, EbQueueIndex which, int64 key);
+extern bool eb_floor_is_announced(TransactionId xid);
+extern void eb_floor_lower(Relation table, EbQueueIndex which, int64 key);
+
+/*
+ * create_queue, as the owner: a new table's trigger, and nothing is known of
+ * an older one.
+ */
+extern void eb_floor_storage_create(const char *table);
+
+/* Counts since the slot was made; false if the queue has none. */
+extern bool eb_floor_counts(Relation table, uint64 counts[EB_QUEUE_COUNTS]);
+
+/* ---- queue_scan.c: walking a queue from its floor ---- */
+
+/*
+ *	 eb_queue_scan_begin(&scan, table, index, which, upto, raise);
+ *	 while (eb_queue_scan_next(&scan))
+ *		 take scan.slot, then eb_queue_scan_took(&scan), or leave it
+ *	 eb_queue_scan_end(&scan);
+ *
+ * Returns rows that are alive under SnapshotDirty and nobody is at work on, in
+ * the order of their keys, up to and including upto.  The table and its index
+ * are locked by the caller (eb_queue_open) and by begin (RowExclusiveLock, in
+ * recovery AccessShareLock).  raise: raise the floor past what is dead or in
+ * the hands of announced transactions; needs no transaction id itself.
+ */
+typedef struct EbQueueScan
+{
+	Relation	table;
+	Relation	index;
+	EbQueueIndex which;
+	int64		key;			/* of the current row */
+	int64		message_id;
+	TupleTableSlot *slot;		/* the current row */
+
+	/* private to queue_scan.c */
+	IndexScanDesc scan;
+	SnapshotData dirty;
+	int64		upto;
+	int64		floor;			/* first key not passed, once stopped */
+	bool		raise;
+	bool		stopped;		/* the floor cannot go further */
+	bool		current;		/* a row was returned and not yet taken */
+	bool		at_end;			/* nothing is left up to the bound */
+	bool		met;			/* any entry, dead or alive */
+	TransactionId announced;	/* last transaction found announced */
+} EbQueueScan;
+
+extern void eb_queue_scan_begin(EbQueueScan *scan, Relation table, Oid index,
+								EbQueueIndex which, int64 upto, bool raise);
+extern bool eb_queue_scan_next(EbQueueScan *scan);
+extern void eb_queue_scan_took(EbQueueScan *scan);
+extern void eb_queue_scan_lost(EbQueueScan *scan, TM_Result result, TM_FailureData *why);
+extern void eb_queue_scan_end(EbQueueScan *scan);
+
+/*
+ * How many rows that are alive, and in nobody's hands, lie below a key, and
+ * the lowest of their keys.
+ */
+extern int64 eb_queue_alive_below(Relation table, Oid index, EbQueueIndex which,
+								  int64 key, int64 *lowest);
+
+/* ---- queue_message.c: rows as eb.message ---- */
+
+/*
+ *	 messages = eb_messages_begin(fcinfo, queue);
+ *	 eb_messages_add(messages, row, receipt);	as often as needed
+ *	 eb_messages_end(messages, processing);
+ *
+ * Fills the function's result set.  add copies what it needs of the row, which
+ * has the values to show (receive_count and first_received_at included);
+ * receipt NULL: no lease.  Events are fetched by the batch.  processing: a
+ * result of one message makes it the transaction's message in process.
+ */
+typedef struct EbMessages EbMessages;
+extern EbMessages *eb_messages_begin(FunctionCallInfo fcinfo, const EbQueue *queue);
+extern void eb_messages_add(EbMessages *messages, TupleTableSlot *row,
+							const char *receipt);
+extern void eb_messages_end(EbMessages *messages, bool processing);
+
+/* Receipts: message id and lease deadline, the key in the waiting index. */
+#define EB_RECEIPT_SIZE 40
+extern void eb_receipt_format(char *buf, int64 message_id, TimestampTz deadline);
+
+/* ---- queue_row.c: changing one row ---- */
+
+/*
+ *	 eb_row_editor_begin(&editor, table, queue);
+ *	 result = eb_row_update(&editor, row, &change, &why)	as often as needed
+ *	 result = eb_row_delete(&editor, row, &why)
+ *	 eb_row_editor_end(&editor);
+ *
+ * Announces, writes the index entries, and lowers the floors at the end.  Does
+ * not wait: a row that somebody else is at work on answers TM_BeingModified.
+ * After an update editor.slot holds the new row.
+ */
+typedef struct EbRowChange
+{
+	TimestampTz visible_at;
+	bool		lease;			/* one more receive, by us */
+	bool		release;		/* ends the lease */
+	const char *error;			/* with release: new last_error; NULL: as it was */
+} EbRowChange;
+
+typedef struct EbRowEditor
+{
+	Relation	table;
+	const EbQueue *queue;
+	EbFloorRecord *record;
+	TupleTableSlot *slot;
+	Relation	waiting;		/* opened with the first update */
+	Relation	group;
+	int64		lowest;			/* of the waiting keys inserted */
+	bool		foreign;		/* somebody else's index is on the table */
+	CommandId	cid;
+} EbRowEditor;
+
+extern void eb_row_editor_begin(EbRowEditor *editor, Relation table, const EbQueue *queue);
+extern TM_Result eb_row_update(EbRowEditor *editor, TupleTableSlot *row,
+							   const EbRowChange *change, TM_FailureData *why);
+extern TM_Result eb_row_delete(EbRowEditor *editor, TupleTableSlot *row, TM_FailureData *why);
+extern void eb_row_editor_end(EbRowEditor *editor);
+
+/* A row's copy in editor->slot as it looks once received, for consume. */
+extern void eb_row_show_received(EbRowEditor *editor, TupleTableSlot *row);
+
+/* ---- queue_send.c ---- */
+
+/* Write a mark for a FIFO group; visible to receivers at once. */
+extern void eb_queue_write_mark(const EbQueue *queue, Relation table, const char *group);
+
+/* ---- queue_fifo.c: README.md, FIFO claims ---- */
+
+/* create_queue: the table of dedup ids, unless it exists; as the owner. */
+extern void eb_fifo_storage_create(void);
+extern void eb_fifo_dedup_expire(const EbQueue *queue);
+
+/*
+ * After a live message of a FIFO queue was deleted by other means than
+ * receive, consume and ack (expiry): let its group go on.
+ */
+extern void eb_fifo_deleted(Relation table, const EbQueue *queue, Datum group_id);
+
+/*
+ * Looking at a row's group and acting on what was seen is bracketed by enter,
+ * which takes the group's gate, and leave.  already: messages of the group
+ * that this call has deleted.
+ */
+typedef enum EbFifoVerdict
+{
+	EB_FIFO_TAKE,
+	EB_FIFO_BUSY,				/* another message must go or end first */
+	EB_FIFO_PARK				/* should not have been exposed */
+} EbFifoVerdict;
+
+extern Datum eb_fifo_group(TupleTableSlot *row);
+extern int	eb_fifo_enter(Relation table, TupleTableSlot *row);
+extern EbFifoVerdict eb_fifo_look(Relation table, const EbQueue *queue,
+								  TupleTableSlot *row, TimestampTz now, int already);
+extern void eb_fifo_head_gone(EbRowEditor *editor, Datum group_id);
+extern bool eb_fifo_resolve_mark(EbRowEditor *editor, TupleTableSlot *row);
+extern void eb_fifo_leave(Relation table, int gate);
+
+/*
+ * Sending: lock the groups, take ids, drop duplicates, take the gates and
+ * park, write, let the gates go.
+ */
+typedef struct EbFifoSend EbFifoSend;
+extern EbFifoSend *eb_fifo_send_lock(const EbQueue *queue, Relation table,
+									 int n, EbDelivery **deliveries);
+extern int	eb_fifo_send_dedup(EbFifoSend *send, int n, EbDelivery **deliveries,
+							   int64 *ids, TimestampTz *visible);
+extern int64 eb_fifo_send_id(EbFifoSend *send, int i);
+extern void eb_fifo_send_park(EbFifoSend *send, int n, EbDelivery **deliveries,
+							  TimestampTz *visible);
+extern void eb_fifo_send_unlock(EbFifoSend *send);
 
 /* ---- queue_view.c ---- */
 

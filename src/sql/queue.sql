@@ -1,5 +1,115 @@
 -- Queues: configuration, sending, receiving, settling.
 
+-- queue_floor.c
+
+CREATE FUNCTION eb.queue_written() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'eb_queue_written' LANGUAGE C;
+COMMENT ON FUNCTION eb.queue_written() IS
+'Trigger of queue tables: tells the queue that somebody else than its own functions writes to it.';
+
+CREATE FUNCTION eb.queue_floor(queue text, OUT ready bigint, OUT waiting timestamptz, OUT shared boolean,
+		OUT sent bigint, OUT received bigint, OUT consumed bigint, OUT acked bigint, OUT nacked bigint, OUT dead bigint)
+	AS 'MODULE_PATHNAME', 'eb_queue_floor' LANGUAGE C STRICT;
+COMMENT ON FUNCTION eb.queue_floor(text) IS
+'For debugging: where scans of a queue begin, as message id in the ready index and as time in the waiting index (null: at the start), whether the queue has a slot in shared memory, and what committed transactions did to it since it has.';
+
+CREATE FUNCTION eb.check_queue_floor(queue text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eb_check_queue_floor' LANGUAGE C STRICT;
+COMMENT ON FUNCTION eb.check_queue_floor(text) IS
+'Look for messages below the queue''s floors, where no receive would find them, and lower the floors to them.  Returns how many were found; any but 0 is a bug.  The maintainer does this every ten minutes.';
+
+-- queue_send.c
+
+CREATE FUNCTION eb.send(queue text, body jsonb, delay interval DEFAULT NULL, group_id text DEFAULT NULL,
+		headers jsonb DEFAULT NULL, dedup_id text DEFAULT NULL)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eb_send' LANGUAGE C;
+COMMENT ON FUNCTION eb.send(text, jsonb, interval, text, jsonb, text) IS
+$$Send a message to a queue; returns its id.  It can be received once this transaction has committed.
+
+delay: how long the message is hidden at first; null: the queue's delay; at most 1 year.  A FIFO queue has one delay for all messages.  group_id: messages of a group are delivered in order (FIFO queues need one, in others it is carried along); at most 512 bytes.  headers: a JSON object that comes out beside the body.  dedup_id (FIFO): a second message with the same id within the queue's dedup_window is not sent, and the first one's id is returned; without one, a queue with content_dedup goes by the body.
+
+The message carries the correlation id, cause and trace context of the message in process (eb.processing) or of the session (settings eb.correlation_id, eb.causation_id, eb.traceparent) in the headers correlation-id, causation-id and traceparent, unless headers names them.
+
+Two transactions that send to one FIFO group go one after the other: the second waits for the first one's end.
+
+Needs INSERT on eb.queue_<name>.  Raises undefined_object, insufficient_privilege, null_value_not_allowed, invalid_parameter_value, program_limit_exceeded (eb.max_entry_size).$$;
+
+CREATE FUNCTION eb.send_batch(queue text, bodies jsonb[], delays interval[] DEFAULT NULL, groups text[] DEFAULT NULL,
+		headers jsonb[] DEFAULT NULL, dedup_ids text[] DEFAULT NULL)
+	RETURNS SETOF bigint
+	AS 'MODULE_PATHNAME', 'eb_send_batch' LANGUAGE C ROWS 100;
+COMMENT ON FUNCTION eb.send_batch(text, jsonb[], interval[], text[], jsonb[], text[]) IS
+'Send many messages to a queue at once; returns their ids in order.  Each of the other arrays is null or has one element for each body; a null element stands for the default (see eb.send).  All or nothing.  Needs INSERT on eb.queue_<name>.';
+
+CREATE FUNCTION eb.send_batch(queue text, messages jsonb)
+	RETURNS SETOF bigint
+	AS 'MODULE_PATHNAME', 'eb_send_messages' LANGUAGE C ROWS 100;
+COMMENT ON FUNCTION eb.send_batch(text, jsonb) IS
+'Send many messages to a queue at once, given as a JSON array of objects {"body": ..., "delay": seconds or interval, "group_id": ..., "headers": {...}, "dedup_id": ...} of which only the body must be there (see eb.send); returns their ids in order.  Other keys are refused.  All or nothing.  Needs INSERT on eb.queue_<name>.';
+
+-- queue_receive.c
+
+CREATE FUNCTION eb.receive(queue text, max_messages integer DEFAULT 1, visibility_timeout interval DEFAULT NULL)
+	RETURNS SETOF eb.message
+	AS 'MODULE_PATHNAME', 'eb_receive' LANGUAGE C ROWS 10;
+COMMENT ON FUNCTION eb.receive(text, integer, interval) IS
+$$Take up to max_messages messages under a lease; commit, process them, and settle each by its receipt with eb.ack, eb.nack or eb.extend.
+
+A message that is not settled within visibility_timeout (null: the queue's; up to 1 year) is delivered again.  Delivery is at least once.  One that was received max_receive_count times without an ack moves to the dead-letter queue in place of being delivered.
+
+Retries and delayed messages that are due come first, then the others by age; what another transaction has in hand is passed by, never waited for.  Of a FIFO group only the oldest message is delivered, or as many as max_per_group says, and nothing as long as those are out.  A paused queue delivers nothing.
+
+A result of one message becomes the message in process of this transaction (see eb.processing).  Needs UPDATE and DELETE on eb.queue_<name>.$$;
+
+CREATE FUNCTION eb.consume(queue text, max_messages integer DEFAULT 1)
+	RETURNS SETOF eb.message
+	AS 'MODULE_PATHNAME', 'eb_consume' LANGUAGE C ROWS 10;
+COMMENT ON FUNCTION eb.consume(text, integer) IS
+$$Take up to max_messages messages out of a queue in this transaction.  If it commits they are gone, if it aborts they are back at their place: exactly once with everything else that the transaction writes.  There is no receipt and nothing to settle.
+
+Order, FIFO groups, pause and dead letters are as with eb.receive; receives are not counted, since an aborted transaction leaves no trace, so max_receive_count does not stop a message on which every consumer fails.  Needs UPDATE and DELETE on eb.queue_<name>.$$;
+
+-- queue_settle.c
+
+CREATE FUNCTION eb.ack(queue text, receipts text[], OUT receipt text, OUT result text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'eb_ack' LANGUAGE C ROWS 10;
+COMMENT ON FUNCTION eb.ack(text, text[]) IS
+$$Messages are done: delete them.  A row for each receipt, in order; result is
+
+done: deleted.
+stale: the message exists, but not under this lease: it ran out and somebody else has the message or had it, or it was extended or ended.
+unknown: there is no such message; it may have been acked before.
+
+A lease that has run out while nobody else took the message is still good.  Needs UPDATE and DELETE on eb.queue_<name>.  Raises invalid_parameter_value for what is no receipt.$$;
+
+CREATE FUNCTION eb.ack(queue text, receipt text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eb_ack_one' LANGUAGE C;
+COMMENT ON FUNCTION eb.ack(text, text) IS
+'A message is done: delete it.  False if its lease is not good any more (see eb.ack of an array for why).  Needs UPDATE and DELETE on eb.queue_<name>.';
+
+CREATE FUNCTION eb.nack(queue text, receipts text[], error text DEFAULT NULL, delay interval DEFAULT NULL,
+		OUT receipt text, OUT result text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'eb_nack' LANGUAGE C ROWS 10;
+COMMENT ON FUNCTION eb.nack(text, text[], text, interval) IS
+$$Processing failed: end the leases, so that the messages are delivered again.  Results are those of eb.ack.
+
+delay: when; null: after the queue's backoff, a random time up to backoff_base * backoff_factor ^ (receive_count - 1), at most backoff_cap.  Never before the queue's min_redelivery_delay.  error is kept in last_error.  A message that has been received max_receive_count times moves to the dead-letter queue at once.  Needs UPDATE and DELETE on eb.queue_<name>.$$;
+
+CREATE FUNCTION eb.nack(queue text, receipt text, error text DEFAULT NULL, delay interval DEFAULT NULL) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'eb_nack_one' LANGUAGE C;
+COMMENT ON FUNCTION eb.nack(text, text, text, interval) IS
+'Processing failed: end the lease (see eb.nack of an array).  False if the lease is not good any more.  Needs UPDATE and DELETE on eb.queue_<name>.';
+
+CREATE FUNCTION eb.extend(queue text, receipts text[], extension interval,
+		OUT receipt text, OUT result text, OUT new_receipt text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'eb_extend' LANGUAGE C ROWS 10;
+COMMENT ON FUNCTION eb.extend(text, text[], interval) IS
+'Processing takes longer: let the leases run out extension from now (0 to 1 year) in place of when they would have.  Results are those of eb.ack; new_receipt replaces the receipt of a lease that was extended, which is good no more, as a receipt holds its deadline.  Needs UPDATE and DELETE on eb.queue_<name>.';
+
 -- queue_config.c
 
 CREATE FUNCTION eb.create_queue(name text, fifo boolean DEFAULT false,

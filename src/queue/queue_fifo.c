@@ -1,0 +1,704 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue_fifo.c
+ *	  FIFO groups: order among senders, one head at a time, dedup ids.
+ *
+ * Scans are to meet the heads of groups only, however long the groups are:
+ * a message that is sent into a group with live messages is parked
+ * (visible_at = infinity, which no scan reaches), and whoever deletes a head
+ * exposes its successor, in the waiting index at the time of the clock.
+ *
+ * Two kinds of heavyweight locks, both on a hash of the group, so that their
+ * number is bounded, and always taken in the order of their numbers:
+ *
+ *	 order	held by senders to the end of the transaction: ids of a group are
+ *			taken under it, so the order of ids is the order of commits
+ *	 gate	held for the moment of a look at a group and the write that follows
+ *			from it, by senders and consumers alike
+ *
+ * Nobody waits for anything while he holds a gate, so a consumer never waits
+ * for an open sender, nor a sender for an open consumer.  What each must know
+ * of the other's unfinished work is in README.md, FIFO claims.  In short:
+ * exposing is never wrong, since a receiver takes a message only after it has
+ * looked at the group itself; parking is right only behind a message that is
+ * alive and not being deleted; and a head's deletion that finds its successor
+ * still uncommitted leaves a mark, a row without event and body, on which the
+ * next receiver looks at the group again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/nbtree.h"
+#include "access/transam.h"
+#include "catalog/pg_type.h"
+#include "common/cryptohash.h"
+#include "common/hashfn.h"
+#include "common/sha2.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/procarray.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "queue/queue_internal.h"
+#include "worker/worker.h"
+
+/* Locks of a queue: groups are spread over so many. */
+#define GROUP_LOCKS		128
+
+/* Fourth field of an advisory lock's tag; 1 and 2 are those of SQL. */
+#define ORDER_LOCK		0xEB01
+#define GATE_LOCK		0xEB02
+
+/* ---- locks ---- */
+
+static inline uint32
+group_hash(const char *group, int length)
+{
+	return hash_bytes((const unsigned char *) group, length);
+}
+
+static inline int
+group_slot(uint32 hash)
+{
+	return hash % GROUP_LOCKS;
+}
+
+static void
+lock_group(Relation table, int slot, int kind)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, RelationGetRelid(table), slot, kind);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+static void
+unlock_gate(Relation table, int slot)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, RelationGetRelid(table), slot, GATE_LOCK);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* ---- walking a group ---- */
+
+typedef enum RowState
+{
+	ROW_ALIVE,					/* committed, or this transaction's own */
+	ROW_ARRIVING,				/* inserted by a running transaction */
+	ROW_LEAVING					/* deleted or updated by one; an update's new
+								 * version is another row of the walk */
+} RowState;
+
+typedef struct GroupWalk
+{
+	Relation	table;
+	Relation	index;
+	IndexScanDesc scan;
+	SnapshotData dirty;
+	TupleTableSlot *slot;
+	RowState	state;
+} GroupWalk;
+
+/* All rows of a group by id that are not dead to us.  Under the group's gate. */
+static void
+walk_begin(GroupWalk *walk, Relation table, const EbQueue *queue, Datum group_id)
+{
+	ScanKeyData key;
+
+	walk->table = table;
+	walk->index = index_open(queue->group_index, RowExclusiveLock);
+	walk->slot = table_slot_create(table, NULL);
+	InitDirtySnapshot(walk->dirty);
+	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   walk->index->rd_indcollation[0], F_TEXTEQ, group_id);
+	walk->scan = EB_INDEX_BEGINSCAN(table, walk->index, &walk->dirty, 1);
+	index_rescan(walk->scan, &key, 1, NULL, 0);
+}
+
+/*
+ * SnapshotDirty says no more of a row that is being inserted than that; but
+ * the same transaction may have deleted it again already.
+ */
+static bool
+arriving_is_leaving(TupleTableSlot *slot)
+{
+	HeapTupleHeader header = ((HeapTupleTableSlot *) slot)->tuple->t_data;
+	TransactionId xmax;
+
+	if (header->t_infomask & HEAP_XMAX_INVALID ||
+		HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		return false;
+	xmax = HeapTupleHeaderGetUpdateXid(header);
+	return TransactionIdIsValid(xmax) && !TransactionIdDidAbort(xmax);
+}
+
+static bool
+walk_next(GroupWalk *walk)
+{
+	while (index_getnext_slot(walk->scan, ForwardScanDirection, walk->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(walk->slot);
+		if (EB_ROW_IS_MARK(walk->slot->tts_isnull))
+			continue;
+		if (TransactionIdIsValid(walk->dirty.xmin))
+			walk->state = arriving_is_leaving(walk->slot) ? ROW_LEAVING : ROW_ARRIVING;
+		else if (TransactionIdIsValid(walk->dirty.xmax))
+			walk->state = ROW_LEAVING;
+		else
+			walk->state = ROW_ALIVE;
+		return true;
+	}
+	return false;
+}
+
+static void
+walk_end(GroupWalk *walk)
+{
+	index_endscan(walk->scan);
+	ExecDropSingleTupleTableSlot(walk->slot);
+	index_close(walk->index, NoLock);
+}
+
+/* A row's group; it may have been compressed with a large row. */
+Datum
+eb_fifo_group(TupleTableSlot *row)
+{
+	slot_getallattrs(row);
+	return PointerGetDatum(PG_DETOAST_DATUM_PACKED(row->tts_values[EB_DELIVERY_GROUP_ID - 1]));
+}
+
+#define ROW_ID(slot)	DatumGetInt64((slot)->tts_values[EB_DELIVERY_MESSAGE_ID - 1])
+
+static inline bool
+row_is_parked(TupleTableSlot *slot)
+{
+	return !slot->tts_isnull[EB_DELIVERY_VISIBLE_AT - 1] &&
+		DatumGetTimestampTz(slot->tts_values[EB_DELIVERY_VISIBLE_AT - 1]) == EB_PARKED;
+}
+
+/* ---- exposing and parking ---- */
+
+/*
+ * Let the first max_per_group messages of a group be seen.  Under the gate.
+ * Returns whether one had to be left to a mark.
+ */
+static bool
+expose(EbRowEditor *editor, Datum group_id)
+{
+	const EbQueue *queue = editor->queue;
+	GroupWalk	walk;
+	int			seen = 0;
+	bool		uncommitted = false;
+
+	walk_begin(&walk, editor->table, queue, group_id);
+	while (seen < queue->max_per_group && walk_next(&walk))
+	{
+		if (walk.state == ROW_LEAVING)
+			continue;
+		if (row_is_parked(walk.slot))
+		{
+			if (walk.state == ROW_ARRIVING)
+				uncommitted = true;
+			else
+			{
+				TimestampTz due = eb_tick_time((EbTick) ROW_ID(walk.slot)) + queue->delay;
+				EbRowChange change = {.visible_at = Max(eb_clock_now(), due)};
+				TM_FailureData why;
+
+				if (eb_row_update(editor, walk.slot, &change, &why) != TM_Ok)
+					continue;
+				eb_notify_pending(queue, change.visible_at);
+			}
+		}
+		seen++;
+	}
+	walk_end(&walk);
+	return uncommitted;
+}
+
+/* A message was deleted, under the gate. */
+void
+eb_fifo_head_gone(EbRowEditor *editor, Datum group_id)
+{
+	if (expose(editor, group_id))
+		eb_queue_write_mark(editor->queue, editor->table, TextDatumGetCString(group_id));
+}
+
+void
+eb_fifo_deleted(Relation table, const EbQueue *queue, Datum group_id)
+{
+	int			gate = group_slot(group_hash(VARDATA_ANY(group_id),
+											 VARSIZE_ANY_EXHDR(group_id)));
+	EbRowEditor editor;
+
+	eb_row_editor_begin(&editor, table, queue);
+	lock_group(table, gate, GATE_LOCK);
+	eb_fifo_head_gone(&editor, group_id);
+	eb_row_editor_end(&editor);
+	unlock_gate(table, gate);
+}
+
+/* ---- taking ---- */
+
+int
+eb_fifo_enter(Relation table, TupleTableSlot *row)
+{
+	Datum		group_id;
+	int			gate;
+
+	group_id = eb_fifo_group(row);
+	gate = group_slot(group_hash(VARDATA_ANY(group_id), VARSIZE_ANY_EXHDR(group_id)));
+	lock_group(table, gate, GATE_LOCK);
+	return gate;
+}
+
+void
+eb_fifo_leave(Relation table, int gate)
+{
+	unlock_gate(table, gate);
+}
+
+/* FIFO claim 2: a row may be taken only after all before it are out, and few enough. */
+EbFifoVerdict
+eb_fifo_look(Relation table, const EbQueue *queue, TupleTableSlot *row,
+			 TimestampTz now, int already)
+{
+	int64		message_id = ROW_ID(row);
+	EbFifoVerdict verdict = EB_FIFO_TAKE;
+	int			before = 0;		/* alive, not being deleted */
+	int			out = already;
+	GroupWalk	walk;
+
+	walk_begin(&walk, table, queue, eb_fifo_group(row));
+	while (walk_next(&walk))
+	{
+		TupleTableSlot *slot = walk.slot;
+
+		if (ROW_ID(slot) >= message_id)
+			break;
+		if (walk.state == ROW_ALIVE)
+		{
+			before++;
+			if (slot->tts_isnull[EB_DELIVERY_LEASE_PID - 1] ||
+				DatumGetTimestampTz(slot->tts_values[EB_DELIVERY_VISIBLE_AT - 1]) <= now)
+				verdict = EB_FIFO_BUSY; /* it must go first */
+		}
+		out++;
+		if (out >= queue->max_per_group)
+			verdict = EB_FIFO_BUSY;
+		if (before >= queue->max_per_group)
+		{
+			verdict = EB_FIFO_PARK;
+			break;
+		}
+	}
+	walk_end(&walk);
+	if (out >= queue->max_per_group && verdict == EB_FIFO_TAKE)
+		verdict = EB_FIFO_BUSY;
+	return verdict;
+}
+
+/* A scan met a mark.  Returns whether it has done its duty and may go. */
+bool
+eb_fifo_resolve_mark(EbRowEditor *editor, TupleTableSlot *row)
+{
+	return !expose(editor, eb_fifo_group(row));
+}
+
+/* ---- sending ---- */
+
+struct EbFifoSend
+{
+	const EbQueue *queue;
+	Relation	table;
+	int			n;				/* deliveries given */
+	int64	   *ids;			/* of each of them */
+	uint32	   *hashes;			/* of the groups; compacted with the deliveries */
+	bool		locks[GROUP_LOCKS];
+};
+
+EbFifoSend *
+eb_fifo_send_lock(const EbQueue *queue, Relation table, int n, EbDelivery **deliveries)
+{
+	EbFifoSend *send = palloc0(sizeof(EbFifoSend));
+
+	send->queue = queue;
+	send->table = table;
+	send->n = n;
+	send->ids = palloc(n * sizeof(int64));
+	send->hashes = palloc(n * sizeof(uint32));
+	for (int i = 0; i < n; i++)
+	{
+		const char *group = deliveries[i]->group_id;
+
+		send->hashes[i] = group_hash(group, strlen(group));
+		send->locks[group_slot(send->hashes[i])] = true;
+	}
+	for (int i = 0; i < GROUP_LOCKS; i++)
+	{
+		if (send->locks[i])
+			lock_group(table, i, ORDER_LOCK);
+	}
+	return send;
+}
+
+int64
+eb_fifo_send_id(EbFifoSend *send, int i)
+{
+	return send->ids[i];
+}
+
+/* Groups of this call by name: how many messages each has alive. */
+typedef struct GroupEntry
+{
+	uint32		hash;
+	const char *group;
+	int			alive;
+} GroupEntry;
+
+static int
+count_alive(Relation table, const EbQueue *queue, const char *group)
+{
+	GroupWalk	walk;
+	int			alive = 0;
+
+	walk_begin(&walk, table, queue, CStringGetTextDatum(group));
+	while (alive < queue->max_per_group && walk_next(&walk))
+	{
+		if (walk.state != ROW_LEAVING)
+			alive++;
+	}
+	walk_end(&walk);
+	return alive;
+}
+
+/* Find or make a group's entry; the table is a power of two and never full. */
+static GroupEntry *
+group_entry(GroupEntry *entries, uint32 mask, uint32 hash, const char *group)
+{
+	uint32		i = hash & mask;
+
+	while (entries[i].group &&
+		   (entries[i].hash != hash || strcmp(entries[i].group, group) != 0))
+		i = (i + 1) & mask;
+	return &entries[i];
+}
+
+/*
+ * Take the gates, and park what has enough messages before it.  The rows must
+ * be written before eb_fifo_send_unlock (FIFO claim 1: look and write are one
+ * to whoever deletes a message before them).
+ */
+void
+eb_fifo_send_park(EbFifoSend *send, int n, EbDelivery **deliveries, TimestampTz *visible)
+{
+	uint32		size = 16;
+	GroupEntry *entries;
+
+	for (int i = 0; i < GROUP_LOCKS; i++)
+	{
+		if (send->locks[i])
+			lock_group(send->table, i, GATE_LOCK);
+	}
+
+	while (size < (uint32) n * 2)
+		size *= 2;
+	entries = palloc0(size * sizeof(GroupEntry));
+	for (int i = 0; i < n; i++)
+	{
+		GroupEntry *entry = group_entry(entries, size - 1, send->hashes[i],
+										deliveries[i]->group_id);
+
+		if (!entry->group)
+		{
+			entry->hash = send->hashes[i];
+			entry->group = deliveries[i]->group_id;
+			entry->alive = count_alive(send->table, send->queue, entry->group);
+		}
+		if (entry->alive >= send->queue->max_per_group)
+			visible[i] = EB_PARKED;
+		else
+			entry->alive++;
+	}
+	pfree(entries);
+}
+
+void
+eb_fifo_send_unlock(EbFifoSend *send)
+{
+	for (int i = 0; i < GROUP_LOCKS; i++)
+	{
+		if (send->locks[i])
+			unlock_gate(send->table, i);
+	}
+}
+
+/* ---- dedup ids ---- */
+
+/*
+ * One table for all queues; no member of the extension, so that pg_dump
+ * carries the ids that are still remembered.
+ */
+void
+eb_fifo_storage_create(void)
+{
+	if (OidIsValid(eb_relation_oid("deduplication")))
+		return;
+	eb_sql_execute("CREATE TABLE eb.deduplication ("
+				   "queue_id integer NOT NULL, "
+				   "dedup_key uuid NOT NULL, "
+				   "message_id bigint NOT NULL, "
+				   "PRIMARY KEY (queue_id, dedup_key)) USING heap "
+				   "WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, vacuum_truncate = off)");
+	eb_sql_execute("COMMENT ON TABLE eb.deduplication IS "
+				   "'Dedup ids of FIFO queues: which message had an id first.  "
+				   "dedup_key is the beginning of a SHA-256 of the id or the body.'");
+}
+
+/* The key that stands for a dedup id, or for the body; false: none. */
+static bool
+dedup_key(const EbQueue *queue, const EbDelivery *delivery, pg_uuid_t *key)
+{
+	pg_cryptohash_ctx *context;
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	const char *data;
+	size_t		length;
+	uint8		kind;
+
+	if (delivery->dedup_id)
+	{
+		kind = 'i';
+		data = delivery->dedup_id;
+		length = strlen(data);
+	}
+	else if (queue->content_dedup && delivery->body && !delivery->moved)
+	{
+		kind = 'b';
+		data = VARDATA_ANY(delivery->body);
+		length = VARSIZE_ANY_EXHDR(delivery->body);
+	}
+	else
+		return false;
+
+	context = pg_cryptohash_create(PG_SHA256);
+	if (!context ||
+		pg_cryptohash_init(context) < 0 ||
+		pg_cryptohash_update(context, &kind, 1) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) data, length) < 0 ||
+		pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute the hash of a dedup id");
+	pg_cryptohash_free(context);
+	memcpy(key->data, digest, UUID_LEN);
+	return true;
+}
+
+typedef struct DedupEntry
+{
+	pg_uuid_t	key;			/* first: compared by it */
+	int			position;		/* of the delivery */
+	int64		message_id;
+	bool		ours;			/* the first with its key */
+} DedupEntry;
+
+static int
+compare_entries(const void *a, const void *b)
+{
+	const DedupEntry *x = a;
+	const DedupEntry *y = b;
+	int			cmp = memcmp(&x->key, &y->key, UUID_LEN);
+
+	return cmp != 0 ? cmp : x->position - y->position;
+}
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+/* Run one of the two statements; plans are kept for the session. */
+static void
+run_dedup(SPIPlanPtr *plan, const char *sql, int nargs, Datum *args)
+{
+	static Oid	types[4] = {INT4OID, UUIDARRAYOID, INT8ARRAYOID, INT8OID};
+	int			rc;
+
+	if (!*plan)
+	{
+		SPIPlanPtr	made = SPI_prepare(sql, nargs, types);
+
+		if (!made || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare: %s", sql);
+		*plan = made;
+	}
+	rc = SPI_execute_plan(*plan, args, NULL, false, 0);
+	if (rc < 0)
+		elog(ERROR, "could not execute: %s", SPI_result_code_string(rc));
+}
+
+/* Enter message ids by key into the entries, which are sorted by key. */
+static void
+read_dedup(DedupEntry *entries, int n, bool ours)
+{
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		bool		isnull;
+		pg_uuid_t  *key = DatumGetUUIDP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		DedupEntry *entry = bsearch(key, entries, n, sizeof(DedupEntry), compare_keys);
+
+		if (!entry)
+			continue;
+		while (entry > entries && compare_keys(key, entry - 1) == 0)
+			entry--;
+		if (ours)
+			entry->ours = true;
+		else if (entry->ours)
+			continue;
+		entry->message_id = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
+	}
+}
+
+/*
+ * Claim the keys.  A key that an open transaction has claimed makes the
+ * statement wait for its end, in the order of keys; one from before the
+ * window is taken over.
+ */
+static void
+claim_keys(const EbQueue *queue, DedupEntry *entries, int n)
+{
+	static SPIPlanPtr claim_plan = NULL;
+	static SPIPlanPtr find_plan = NULL;
+	EbOwnerContext owner;
+	Datum	   *keys = palloc(n * sizeof(Datum));
+	Datum	   *ids = palloc(n * sizeof(Datum));
+	Datum		args[4];
+	int			distinct = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0 && compare_keys(&entries[i], &entries[i - 1]) == 0)
+			continue;
+		keys[distinct] = UUIDPGetDatum(&entries[i].key);
+		ids[distinct] = Int64GetDatum(entries[i].message_id);
+		distinct++;
+	}
+	args[0] = Int32GetDatum(queue->queue_id);
+	args[1] = PointerGetDatum(construct_array(keys, distinct, UUIDOID, UUID_LEN,
+											  false, TYPALIGN_CHAR));
+	args[2] = PointerGetDatum(construct_array(ids, distinct, INT8OID, sizeof(int64),
+											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	args[3] = Int64GetDatum((int64) eb_time_tick(eb_clock_now() - queue->dedup_window));
+
+	eb_owner_begin(&owner);
+	SPI_connect();
+	run_dedup(&claim_plan,
+			  "INSERT INTO eb.deduplication AS d (queue_id, dedup_key, message_id)"
+			  " SELECT $1, u.k, u.m FROM unnest($2, $3) AS u(k, m) ORDER BY u.k"
+			  " ON CONFLICT (queue_id, dedup_key) DO UPDATE SET message_id = excluded.message_id"
+			  " WHERE d.message_id < $4 RETURNING dedup_key, message_id",
+			  4, args);
+	read_dedup(entries, n, true);
+	if (SPI_processed < (uint64) distinct)
+	{
+		run_dedup(&find_plan,
+				  "SELECT dedup_key, message_id FROM eb.deduplication"
+				  " WHERE queue_id = $1 AND dedup_key = ANY ($2)",
+				  2, args);
+		read_dedup(entries, n, false);
+	}
+	SPI_finish();
+	eb_owner_end(&owner);
+}
+
+/*
+ * Take duplicates out of the list; returns how many deliveries are left.  Ids
+ * of all that were given can be asked for afterwards.
+ */
+int
+eb_fifo_send_dedup(EbFifoSend *send, int n, EbDelivery **deliveries,
+				   int64 *ids, TimestampTz *visible)
+{
+	DedupEntry *entries = NULL;
+	bool	   *drop;
+	int			nentries = 0;
+	int			left = 0;
+
+	memcpy(send->ids, ids, n * sizeof(int64));
+	for (int i = 0; i < n; i++)
+	{
+		pg_uuid_t	key;
+
+		if (!dedup_key(send->queue, deliveries[i], &key))
+			continue;
+		if (!entries)
+			entries = palloc0(n * sizeof(DedupEntry));
+		entries[nentries].key = key;
+		entries[nentries].position = i;
+		entries[nentries].message_id = ids[i];
+		nentries++;
+	}
+	if (nentries == 0)
+		return n;
+
+	qsort(entries, nentries, sizeof(DedupEntry), compare_entries);
+	claim_keys(send->queue, entries, nentries);
+
+	drop = palloc0(n * sizeof(bool));
+	for (int i = 0; i < nentries; i++)
+	{
+		DedupEntry *entry = &entries[i];
+
+		if (i > 0 && compare_keys(entry, entry - 1) == 0)
+			entry->message_id = (entry - 1)->message_id;	/* twice in this call */
+		else if (entry->ours)
+			continue;
+		drop[entry->position] = true;
+		send->ids[entry->position] = entry->message_id;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (drop[i])
+			continue;
+		deliveries[left] = deliveries[i];
+		ids[left] = ids[i];
+		visible[left] = visible[i];
+		send->hashes[left] = send->hashes[i];
+		left++;
+	}
+	return left;
+}
+
+/* Forget dedup ids whose window is over; for the maintainer. */
+void
+eb_fifo_dedup_expire(const EbQueue *queue)
+{
+	EbOwnerContext owner;
+	Oid			types[2] = {INT4OID, INT8OID};
+	Datum		args[2];
+
+	args[0] = Int32GetDatum(queue->queue_id);
+	args[1] = Int64GetDatum((int64) eb_time_tick(eb_clock_now() - queue->dedup_window));
+	eb_owner_begin(&owner);
+	(void) eb_sql_with_args("DELETE FROM eb.deduplication WHERE queue_id = $1 AND message_id < $2",
+							2, types, args, NULL);
+	eb_owner_end(&owner);
+}

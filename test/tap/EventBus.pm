@@ -1,0 +1,99 @@
+# What the TAP tests share: a server with pg_eventbus preloaded, queues fed by a rule, load by pgbench.
+package EventBus;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+
+our @EXPORT = qw(preload new_server start_again feed load_start load_finish poll_sql);
+
+# Settings that preload the extension (TEMP_CONFIG lets every server find it).
+sub preload
+{
+	return slurp_file($ENV{EB_PRELOAD_CONF});
+}
+
+# A running server with the extension in database postgres; options go to init.
+sub new_server
+{
+	my ($name, %options) = @_;
+	my $conf = delete $options{conf};
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(%options);
+	$node->append_conf('postgresql.conf', preload() . ($conf // ''));
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_eventbus');
+	return $node;
+}
+
+# Start a server whose postmaster was killed: its children go by themselves, which takes a moment.
+sub start_again
+{
+	my ($node) = @_;
+	for my $try (1 .. 300)
+	{
+		unlink $node->data_dir . '/postmaster.pid' if $try > 1 and not kill(0, pid_in($node));
+		return 1 if $node->start(fail_ok => 1);
+		select undef, undef, undef, 0.1;
+	}
+	die "the server does not start again";
+}
+
+sub pid_in
+{
+	my ($node) = @_;
+	open my $f, '<', $node->data_dir . '/postmaster.pid' or return 0;
+	my $pid = <$f>;
+	close $f;
+	return 0 + ($pid // 0);
+}
+
+# A queue that gets the events of a source by a rule of its own.
+sub feed
+{
+	my ($node, $db, $queue, $source, $options) = @_;
+	$options = $options ? ", $options" : '';
+	$node->safe_psql(
+		$db, qq(
+		SELECT eb.create_queue('$queue'$options);
+		SELECT eb.put_rule('$queue', '{"source": ["$source"]}');
+		SELECT eb.put_target('$queue', 'queue', queue => '$queue');));
+}
+
+# Run a pgbench script with some clients in the background; errors after a crash are expected and ignored.
+sub load_start
+{
+	my ($node, $db, $name, $clients, $seconds, $script) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir() . "/$name.sql";
+	open my $f, '>', $file or die $!;
+	print $f $script;
+	close $f;
+	my ($out, $err) = ('', '');
+	my $run = IPC::Run::start(
+		[
+			'pgbench', '-n', '-c', $clients, '-j', 1, '-T', $seconds, '-f', $file,
+			'-h', $node->host, '-p', $node->port, $db
+		],
+		'<', \undef, '>', \$out, '2>', \$err);
+	return { run => $run, out => \$out, err => \$err, name => $name };
+}
+
+# Wait for it; returns what it wrote to standard error.
+sub load_finish
+{
+	my ($load) = @_;
+	$load->{run}->finish;
+	return ${ $load->{err} };
+}
+
+# Until a query prints the value (true by default).
+sub poll_sql
+{
+	my ($node, $db, $sql, $want) = @_;
+	return $node->poll_query_until($db, $sql, $want // 't');
+}
+
+1;

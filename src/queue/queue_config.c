@@ -900,7 +900,7 @@ refuse_if_target(const char *name)
 	int			n = 0;
 
 	for (int i = 0; i < 5; i++)
-		columns[i] = get_attnum(desc->attrs[0].attrelid, column_names[i]);
+		columns[i] = get_attnum(TupleDescAttr(desc, 0)->attrelid, column_names[i]);
 	initStringInfo(&detail);
 	while ((tuple = eb_config_next(scan)) != NULL)
 	{

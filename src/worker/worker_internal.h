@@ -182,8 +182,11 @@ extern bool eb_worker_run(const char *what, EbWorkerTask task, void *arg);
 /* Same for a statement that brings its own transactions (VACUUM, DETACH CONCURRENTLY). */
 extern bool eb_worker_run_toplevel(const char *sql);
 
-/* Is the extension installed?  In a transaction. */
-extern bool eb_worker_installed(char **version);
+/*
+ * Is the extension installed?  In a transaction.  version: NULL, or room for
+ * NAMEDATALEN bytes.
+ */
+extern bool eb_worker_installed(char *version);
 
 /* ---- maintenance (worker_maintainer.c, worker_retention.c) ---- */
 

@@ -362,7 +362,7 @@ eb_worker_run_toplevel(const char *sql)
 }
 
 bool
-eb_worker_installed(char **version)
+eb_worker_installed(char *version)
 {
 	Oid			extension = get_extension_oid("pg_eventbus", true);
 	Relation	rel;
@@ -370,12 +370,11 @@ eb_worker_installed(char **version)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	if (version)
-		*version = NULL;
 	if (!OidIsValid(extension))
 		return false;
 	if (!version)
 		return true;
+	version[0] = '\0';
 
 	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
@@ -388,9 +387,9 @@ eb_worker_installed(char **version)
 		Datum		d = heap_getattr(tuple, Anum_pg_extension_extversion,
 									 RelationGetDescr(rel), &isnull);
 
-		*version = MemoryContextStrdup(worker_context, TextDatumGetCString(d));
+		strlcpy(version, TextDatumGetCString(d), NAMEDATALEN);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return *version != NULL;
+	return version[0] != '\0';
 }

@@ -128,7 +128,7 @@ eb_worker_status(PG_FUNCTION_ARGS)
 	EbDatabase *databases;
 	bool		full;
 	bool		mine = false;
-	char	   *version;
+	char		version[NAMEDATALEN];
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!shared || !eb_preloaded())
@@ -156,7 +156,7 @@ eb_worker_status(PG_FUNCTION_ARGS)
 	}
 
 	/* why nobody looks after the database that is asked in */
-	if (!mine && eb_worker_installed(&version))
+	if (!mine && eb_worker_installed(version))
 	{
 		const char *reason = general;
 

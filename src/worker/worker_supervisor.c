@@ -26,7 +26,7 @@ PGDLLEXPORT void eb_supervisor_main(Datum arg);
 typedef struct Look
 {
 	bool		installed;
-	char	   *version;
+	char		version[NAMEDATALEN];
 } Look;
 
 static void
@@ -34,7 +34,7 @@ look(void *arg)
 {
 	Look	   *result = arg;
 
-	result->installed = eb_worker_installed(&result->version);
+	result->installed = eb_worker_installed(result->version);
 }
 
 /*

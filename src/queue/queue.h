@@ -125,11 +125,29 @@ extern const EbMessageContext *eb_message_context(void);
  */
 extern void eb_message_context_set(const EbMessageContext *context);
 
+/* ---- queue_deadletter.c: what a message holds without the log ---- */
+
+/*
+ * The body of a message that is its event's envelope; found as eb_log_fetch()
+ * says.  An event that is gone leaves an envelope without detail that says
+ * "erased"; *event is filled with what the pointer tells then.
+ */
+extern Jsonb *eb_queue_event_envelope(const EbEventPointer *pointer, EbEvent *event,
+									  bool found);
+
+/*
+ * The event's headers, and in them what the log knows of its correlation,
+ * cause and trace: where the event is gone, a message is taken to have them
+ * there, like one that was sent directly.  NULL: none.
+ */
+extern Jsonb *eb_queue_lasting_headers(const EbEvent *event);
+
 /* ---- for the notifier and maintainer ---- */
 
 /*
- * Earliest visible_at of a queue that lies in the future; DT_NOEND if there
- * is none.  Looks from the waiting floor.
+ * A time in the future before which no delayed, leased or retried message of the
+ * queue becomes visible: the earliest visible_at, or earlier; DT_NOEND if there
+ * is none.
  */
 extern TimestampTz eb_queue_next_visible(const EbQueue *queue);
 

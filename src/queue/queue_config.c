@@ -49,6 +49,7 @@
 #include "compat.h"
 #include "errors.h"
 #include "queue/queue_internal.h"
+#include "worker/worker.h"
 
 /* Columns of eb.queues. */
 enum
@@ -152,6 +153,22 @@ eb_interval_microseconds(const Interval *interval, int64 *result)
 
 	return !pg_mul_s64_overflow(days, USECS_PER_DAY, result) &&
 		!pg_add_s64_overflow(*result, interval->time, result);
+}
+
+int64
+eb_delay_microseconds(const Interval *delay)
+{
+	int64		result;
+
+	if (!eb_interval_microseconds(delay, &result) || result < 0 ||
+		result > EB_MAX_DELAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("delay \"%s\" is out of range",
+						DatumGetCString(DirectFunctionCall1(interval_out,
+															IntervalPGetDatum(delay)))),
+				 errdetail("It must be between 0 and 1 year.")));
+	return result;
 }
 
 static int64
@@ -726,6 +743,7 @@ eb_create_queue(PG_FUNCTION_ARGS)
 	EbQueue		existing;
 	bool		fifo;
 
+	PreventCommandIfReadOnly("eb.create_queue()");
 	if (PG_ARGISNULL(1))
 		eb_error_null("fifo");
 	fifo = PG_GETARG_BOOL(1);
@@ -753,15 +771,17 @@ eb_create_queue(PG_FUNCTION_ARGS)
 	create_one(name, fifo, false, dlq, &settings,
 			   PG_ARGISNULL(DESCRIPTION_ARG(2)) ? (Datum) 0 : PG_GETARG_DATUM(DESCRIPTION_ARG(2)),
 			   PG_ARGISNULL(DESCRIPTION_ARG(2)));
+	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }
 
 /* A queue that the current user is about to change. */
 static EbQueue
-queue_to_change(const char *name)
+queue_to_change(const char *name, const char *function)
 {
 	EbQueue		queue;
 
+	PreventCommandIfReadOnly(function);
 	lock_configuration();
 	if (!read_row(name, &queue))
 		eb_error_missing("queue", name, "Create it with eb.create_queue().");
@@ -775,7 +795,7 @@ Datum
 eb_update_queue(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_argument(fcinfo, 0, "name");
-	EbQueue		queue = queue_to_change(name);
+	EbQueue		queue = queue_to_change(name, "eb.update_queue()");
 	SettingValues settings;
 	EbOwnerContext context;
 	Oid			types[3 + SETTINGS];
@@ -828,6 +848,7 @@ eb_update_queue(PG_FUNCTION_ARGS)
 							"WHERE name = $1",
 							n, types, values, nulls);
 	eb_owner_end(&context);
+	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }
 
@@ -838,14 +859,19 @@ set_paused(FunctionCallInfo fcinfo, bool paused)
 	Oid			types[2] = {TEXTOID, BOOLOID};
 	Datum		values[2];
 	EbOwnerContext context;
+	EbQueue		queue;
 
-	(void) queue_to_change(name);
+	queue = queue_to_change(name, paused ? "eb.pause_queue()" : "eb.resume_queue()");
 	values[0] = CStringGetTextDatum(name);
 	values[1] = BoolGetDatum(paused);
 	eb_owner_begin(&context);
 	(void) eb_sql_with_args("UPDATE eb.queues SET paused = $2 WHERE name = $1 AND paused <> $2",
 							2, types, values, NULL);
 	eb_owner_end(&context);
+
+	/* what came in meanwhile can be received now */
+	if (!paused)
+		eb_notify_pending(&queue, 0);
 }
 
 PG_FUNCTION_INFO_V1(eb_pause_queue);
@@ -1010,6 +1036,10 @@ drop_one(const EbQueue *queue)
 					   quote_identifier(psprintf("q_%s", queue->name)));
 	(void) eb_sql_with_args("DELETE FROM eb.queues WHERE name = $1",
 							1, types, values, NULL);
+
+	/* the next queue may get this id */
+	if (queue->fifo && OidIsValid(eb_relation_oid("deduplication")))
+		eb_sql_execute("DELETE FROM eb.deduplication WHERE queue_id = %d", queue->queue_id);
 	eb_owner_end(&context);
 }
 
@@ -1060,7 +1090,7 @@ eb_drop_queue(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(1))
 		eb_error_null("with_dead_letters");
 	with_dead_letters = PG_GETARG_BOOL(1);
-	queue = queue_to_change(name);
+	queue = queue_to_change(name, "eb.drop_queue()");
 
 	/* from here on nobody adds a reference: that takes a lock on the table */
 	if (lock_table_for_drop(&queue) && queue.is_dlq && !with_dead_letters &&
@@ -1074,5 +1104,6 @@ eb_drop_queue(PG_FUNCTION_ARGS)
 	refuse_if_dead_letter_queue(name);
 	drop_one(&queue);
 	drop_own_dead_letter_queue(&queue, with_dead_letters);
+	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }

@@ -56,6 +56,9 @@
  */
 extern bool eb_interval_microseconds(const Interval *interval, int64 *result);
 
+/* The delay of a message; raises if it is out of range. */
+extern int64 eb_delay_microseconds(const Interval *delay);
+
 #define EB_MAX_DELAY	(366 * USECS_PER_DAY)	/* "1 year", of a queue or a message */
 /* The two ways into a queue, each with a floor. */
 typedef enum EbQueueIndex
@@ -303,6 +306,9 @@ extern void eb_message_context_at_subxact(SubXactEvent event, SubTransactionId m
 										  SubTransactionId parent);
 
 /* ---- queue_deadletter.c ---- */
+
+/* Pointer of a row whose attributes are all there; false if it has no event. */
+extern bool eb_queue_event_pointer(TupleTableSlot *row, EbEventPointer *pointer);
 
 /*
  * Move messages to the dead-letter queue:

@@ -411,7 +411,10 @@ send_to_queue(EbSendBatch *batch, QueueBatch *qb, int64 *message_ids)
 			message_ids[qb->deliveries[i]] = fifo ? eb_fifo_send_id(fifo, i) : ids[i];
 	}
 	if (n == 0)
+	{
+		table_close(table, NoLock);
 		return;
+	}
 
 	record = eb_floor_announce(table);
 	if (fifo)

@@ -15,14 +15,19 @@ GRANT EXECUTE ON FUNCTION eb.drop_queue(text, boolean) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_id_from(timestamptz) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_time(uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.extend(text, text[], interval) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.leases() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.message_time(bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.nack(text, text, text, interval) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.nack(text, text[], text, interval) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.pause_queue(text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.peek(text, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.processing(eb.message) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.purge(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_body(text, tid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_headers(text, tid) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.queue_figures() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.receive(text, integer, interval) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.redrive(text, text, jsonb, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.resume_queue(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.send(text, jsonb, interval, text, jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.send_batch(text, jsonb) TO PUBLIC;
@@ -30,9 +35,8 @@ GRANT EXECUTE ON FUNCTION eb.send_batch(text, jsonb[], interval[], text[], jsonb
 GRANT EXECUTE ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_queue(text, interval, interval, interval, integer, text, integer, interval,
 	double precision, interval, interval, interval, boolean, text) TO PUBLIC;
-
+GRANT EXECUTE ON FUNCTION eb.worker_status() TO pg_monitor;
+GRANT SELECT ON eb.workers TO pg_monitor;
 GRANT EXECUTE ON PROCEDURE eb.wait(text, interval, boolean) TO PUBLIC;
 
 -- What monitoring reads.
-GRANT EXECUTE ON FUNCTION eb.worker_status() TO pg_monitor;
-GRANT SELECT ON eb.workers TO pg_monitor;

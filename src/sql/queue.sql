@@ -185,6 +185,16 @@ CREATE FUNCTION eb.clock() RETURNS timestamptz
 COMMENT ON FUNCTION eb.clock() IS
 'The time that leases, delays and ids go by: clock_timestamp(), moved by the setting eb.clock_offset.';
 
+CREATE FUNCTION eb.queue_view_insert() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'eb_queue_view_insert' LANGUAGE C;
+COMMENT ON FUNCTION eb.queue_view_insert() IS
+'Trigger of queue views: INSERT and COPY send messages.  Columns that can be given: body, delay, group_id, headers, dedup_id; they mean what they mean in eb.send.';
+
+CREATE FUNCTION eb.queue_view_flush() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'eb_queue_view_flush' LANGUAGE C;
+COMMENT ON FUNCTION eb.queue_view_flush() IS
+'Trigger of queue views: writes the messages of a statement at its end.';
+
 CREATE FUNCTION eb.queue_view_refuse() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'eb_queue_view_refuse' LANGUAGE C;
 COMMENT ON FUNCTION eb.queue_view_refuse() IS
@@ -200,9 +210,30 @@ CREATE FUNCTION eb.queue_event_headers(queue text, tid tid) RETURNS jsonb
 COMMENT ON FUNCTION eb.queue_event_headers(text, tid) IS
 'Part of queue views: the headers of a routed message''s event; null where there are none.  Needs SELECT on the queue''s view.';
 
+CREATE FUNCTION eb.peek(queue text, max integer DEFAULT 10) RETURNS SETOF eb.message
+	AS 'MODULE_PATHNAME', 'eb_peek' LANGUAGE C ROWS 10;
+COMMENT ON FUNCTION eb.peek(text, integer) IS
+'Look at the messages that a receive would get next (of a paused queue, too), at most max of them; nothing changes and receipt is null.  The view eb.queue_<name> shows all messages of the queue, with their state.  Needs SELECT on the queue''s view.';
+
 -- queue_context.c
 
 CREATE FUNCTION eb.processing(message eb.message) RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_processing' LANGUAGE C;
 COMMENT ON FUNCTION eb.processing(eb.message) IS
 'Say that this transaction processes the message: events put from now on inherit its correlation id (if it has none: the id of its event) and its trace context, and have its event as their cause.  Holds until the end of the transaction, until called for the next message, or until called with null; a subtransaction that is rolled back takes it back.  What an entry or its detail says goes before it, and it goes before the settings eb.correlation_id, eb.causation_id and eb.traceparent.';
+
+-- queue_deadletter.c
+
+CREATE FUNCTION eb.redrive(dlq text, destination text DEFAULT NULL, pattern jsonb DEFAULT NULL,
+		max_messages integer DEFAULT NULL)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eb_redrive' LANGUAGE C;
+COMMENT ON FUNCTION eb.redrive(text, text, jsonb, integer) IS
+'Move messages out of a dead-letter queue: back to the queues that they came from, or to destination; returns how many.  Those that somebody received there and gave back go first, then the others by age.  pattern: only messages whose body matches this event pattern.  max_messages: at most so many.  Messages that somebody has received stay, and so do those whose source queue does not exist (with a NOTICE).  A moved message has a new id and is received for the first time; it keeps body, headers, group and enqueued_at, and original_id says what its id was.  Deduplication does not apply.  Needs UPDATE and DELETE on the view of dlq and INSERT on that of each queue that gets messages.';
+
+-- queue_expire.c
+
+CREATE FUNCTION eb.purge(queue text) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eb_purge' LANGUAGE C;
+COMMENT ON FUNCTION eb.purge(text) IS
+'Delete all messages of a queue, received ones too; returns how many.  Messages that an open transaction has just sent or taken stay.  Does not wait, and stops nobody.  Needs TRUNCATE on the queue''s view.';

@@ -58,7 +58,6 @@
 #include "catalog.h"
 #include "clock.h"
 #include "log/log.h"
-#include "worker/worker_interim.h"
 #include "worker/worker_internal.h"
 
 #define CLOSING_MARK	"Expired: pg_eventbus is removing this partition."

@@ -220,12 +220,23 @@ take_mark(Receiver *r, EbQueueScan *scan)
 		eb_queue_scan_lost(scan, result, &why);
 }
 
+/* Leased by this call, with a timeout of nothing or next to it? */
+static bool
+is_ours(Receiver *r, EbQueueScan *scan)
+{
+	return scan->which == EB_WAITING && scan->key == r->deadline && !r->consume &&
+		!scan->slot->tts_isnull[EB_DELIVERY_LEASE_PID - 1] &&
+		DatumGetInt32(scan->slot->tts_values[EB_DELIVERY_LEASE_PID - 1]) == MyProcPid;
+}
+
 static void
 take(Receiver *r, EbQueueScan *scan)
 {
 	int			gate;
 
 	slot_getallattrs(scan->slot);
+	if (is_ours(r, scan))
+		return;
 	if (!r->queue.fifo || scan->slot->tts_isnull[EB_DELIVERY_GROUP_ID - 1])
 	{
 		(void) take_row(r, scan);
@@ -254,14 +265,19 @@ scan_index(Receiver *r, Oid index, EbQueueIndex which, int64 upto)
 	eb_queue_scan_end(&scan);
 }
 
+/* A later look may meet rows that an earlier one of this call has written. */
 static void
-look(Receiver *r, int64 visibility_timeout)
+look(Receiver *r)
 {
 	do
 	{
+		if (r->writing)
+		{
+			CommandCounterIncrement();
+			r->editor.cid = GetCurrentCommandId(true);
+		}
 		r->look_again = false;
 		r->now = eb_clock_now();
-		r->deadline = r->now + visibility_timeout;
 		scan_index(r, r->queue.waiting_index, EB_WAITING, r->now);
 		scan_index(r, r->queue.ready_index, EB_READY, EB_KEY_MAX);
 	} while (r->look_again && r->n < r->max);
@@ -334,11 +350,12 @@ receive(FunctionCallInfo fcinfo, bool consume)
 	r->messages = eb_messages_begin(fcinfo, &r->queue);
 	if (!r->queue.paused)
 	{
-		look(r, visibility_timeout);
+		r->deadline = eb_clock_now() + visibility_timeout;
+		look(r);
 
 		/* what came between the look and the arming has woken nobody */
 		if (r->n < r->max && eb_notify_arm(&r->queue))
-			look(r, visibility_timeout);
+			look(r);
 	}
 	finish(r);
 	table_close(r->table, NoLock);

@@ -91,7 +91,7 @@ eb_queue_scan_begin(EbQueueScan *scan, Relation table, Oid index,
 	scan->floor = from;
 
 	/* nothing alive lies below the floor, so there may be nothing to look at */
-	if (from > upto)
+	if (from > upto || from == EB_KEY_MAX)
 	{
 		scan->at_end = scan->stopped = true;
 		return;
@@ -253,9 +253,14 @@ eb_queue_scan_end(EbQueueScan *scan)
 		stop(scan);
 	if (scan->raise)
 	{
-		/* at the end of a range all of it was passed */
-		if (scan->at_end && !scan->stopped && scan->which == EB_WAITING)
-			scan->floor = scan->met ? scan->upto : first_beyond(scan);
+		/* at the end of a range all of it was passed (floor claim 3) */
+		if (scan->at_end && !scan->stopped)
+		{
+			if (scan->which == EB_READY)
+				scan->floor = EB_KEY_MAX;
+			else
+				scan->floor = scan->met ? scan->upto : first_beyond(scan);
+		}
 		eb_floor_raise_end(scan->table, scan->which, scan->floor);
 		scan->raise = false;
 	}

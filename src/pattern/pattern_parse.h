@@ -9,6 +9,7 @@
 #ifndef EB_PATTERN_PARSE_H
 #define EB_PATTERN_PARSE_H
 
+#include "compat.h"
 #include "pattern/pattern_int.h"
 
 #define EB_PARSE_FOUND_BYTES	60	/* of a value shown in a message */
@@ -36,9 +37,9 @@ typedef struct EbParser
 extern int	eb_parse_push_key(EbParser *ps, const char *key, uint32 keylen);
 extern int	eb_parse_push_index(EbParser *ps, int index);
 extern void eb_parse_pop(EbParser *ps, int mark);
-extern void eb_parse_refuse(EbParser *ps, const char *expected,
-							const EbValue *found,
-							const char *hint) pg_attribute_noreturn();
+pg_noreturn extern void eb_parse_refuse(EbParser *ps, const char *expected,
+										const EbValue *found,
+										const char *hint);
 extern void eb_parse_check_depth(int depth);
 extern void eb_parse_tests(EbParser *ps, const JsonbContainer *list,
 						   EbField *field);

@@ -14,6 +14,7 @@
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
+#include "compat.h"
 #include "worker/worker.h"
 
 /* ---- shared memory (worker_shmem.c) ---- */
@@ -163,7 +164,7 @@ extern void eb_worker_begin(EbDatabase *db, EbWorkerKind kind);
 extern void eb_worker_connected(void);
 
 /* End of the process because it is not wanted any more: exit code 0. */
-extern void eb_worker_retire(void) pg_attribute_noreturn();
+pg_noreturn extern void eb_worker_retire(void);
 
 /*
  * Sleep until then or until the latch is set; handles interrupts, reload and

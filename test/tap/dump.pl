@@ -42,7 +42,7 @@ for my $mode ([ '-1' ], [ '-j', '4' ])
 	is($node->safe_psql($db, $state), $before, 'the queues are as they were');
 	is( $node->safe_psql($db, q(SELECT body->'detail'->>'n' FROM eb.consume('jobs', 10))), '3',
 		'the live message comes, with its event');
-	is($node->safe_psql($db, qq(SELECT status FROM eb.ack('jobs', array['$leased']))), 'done', 'a lease can be settled');
+	is($node->safe_psql($db, qq(SELECT result FROM eb.ack('jobs', array['$leased']))), 'done', 'a lease can be settled');
 	is($node->safe_psql($db, q(SELECT last_error, source_queue, body->'detail'->>'n' FROM eb.peek('jobs_dlq'))),
 		'broken|jobs|1', 'the dead letter has its error and body');
 	is($node->safe_psql($db, q(SELECT eb.redrive('jobs_dlq'))), '1', 'and can be redriven');

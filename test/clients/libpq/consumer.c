@@ -111,7 +111,7 @@ static int
 count_status(PGconn *conn, const char *receipts, const char *status)
 {
 	const char *values[] = {receipts, status};
-	PGresult   *r = query(conn, "select count(*) from eb.ack('" QUEUE "', $1::text[]) a where a.status = $2", 2, values, 0);
+	PGresult   *r = query(conn, "select count(*) from eb.ack('" QUEUE "', $1::text[]) a where a.result = $2", 2, values, 0);
 	int			n = PQntuples(r) == 1 ? atoi(PQgetvalue(r, 0, 0)) : -1;
 
 	PQclear(r);

@@ -237,7 +237,9 @@ holds_element(Recursion *r, uint32 from, uint32 to, uint32 depth,
 		while (!result && eb_iter_element(&it, &e))
 		{
 			CHECK_FOR_INTERRUPTS();
-			result = holds(r, from, to, depth, &e);
+			/* no field is satisfied within a scalar, see holds_array() */
+			if (!EB_TYPE_IS_SCALAR(e.type))
+				result = holds(r, from, to, depth, &e);
 		}
 	}
 	undo(r, mark);

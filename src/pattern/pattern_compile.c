@@ -39,6 +39,8 @@ eb_vector_extend(EbVector *vec, uint32 n)
 {
 	uint32		first = vec->n;
 
+	if (n == 0)
+		return first;
 	if (n > PG_INT32_MAX - vec->n)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -93,8 +95,9 @@ store_number(StringInfo buf, const EbNumber *n)
 	enlargeStringInfo(buf, size);
 	memset(buf->data + buf->len, 0, size);
 	memcpy(buf->data + buf->len, &c, offsetof(EbCNumber, digits));
-	memcpy(buf->data + buf->len + offsetof(EbCNumber, digits), n->digits,
-		   n->ndigits * sizeof(int16));
+	if (n->ndigits > 0)
+		memcpy(buf->data + buf->len + offsetof(EbCNumber, digits), n->digits,
+			   n->ndigits * sizeof(int16));
 	buf->len += size;
 }
 

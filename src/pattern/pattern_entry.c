@@ -391,6 +391,7 @@ fill_ranges(EbPatternBuilder *b, uint32 entry, EbCDetail *detail, Range *list,
 			bounds[nbounds++].pad = upper;
 		}
 	}
+	Assert(nbounds > 0);		/* a range has at least one bound */
 	qsort_arg(bounds, nbounds, sizeof(EbCBound), cmp_bound, b);
 	for (uint32 i = 0; i < nbounds; i++)
 	{

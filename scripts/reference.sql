@@ -4,7 +4,7 @@
 CREATE FUNCTION pg_temp.section_title(section text) RETURNS text LANGUAGE sql AS $$
 SELECT coalesce((SELECT title FROM (VALUES
 	('types', 'Types'), ('tables', 'Configuration tables'), ('pattern', 'Patterns'), ('log', 'Event log'), ('bus', 'Buses, rules, targets, publishing'),
-	('queue', 'Queues'), ('worker', 'Workers'), ('observe', 'Status views'), ('grants', 'Privileges')) t (s, title) WHERE s = section),
+	('queue', 'Queues'), ('once', 'Effects that happen once'), ('worker', 'Workers'), ('observe', 'Status views'), ('grants', 'Privileges')) t (s, title) WHERE s = section),
 	upper(left(section, 1)) || substr(section, 2))
 $$;
 

@@ -50,6 +50,7 @@ static const char *const table_names[EB_TABLES] = {
 	[EB_RULES] = "rules",
 	[EB_TARGETS] = "targets",
 	[EB_QUEUES] = "queues",
+	[EB_KEY_WINDOWS] = "key_windows",
 	[EB_EVENTS] = "events",
 };
 

@@ -27,6 +27,7 @@ typedef enum EbTable
 	EB_RULES,
 	EB_TARGETS,
 	EB_QUEUES,
+	EB_KEY_WINDOWS,
 	EB_EVENTS,					/* no member; may not exist yet */
 	EB_TABLES
 } EbTable;

@@ -24,6 +24,7 @@ typedef enum EbShmemSection
 	EB_SHMEM_QUEUE,				/* queue_floor.c: slots, announcements */
 	EB_SHMEM_RULESET,			/* bus_ruleset.c: directory of compiled rule sets */
 	EB_SHMEM_WORKER,			/* worker_shmem.c: worker states, wake-ups */
+	EB_SHMEM_ONCE,				/* once_rotate.c: duplicates counted */
 	EB_SHMEM_SECTIONS
 } EbShmemSection;
 
@@ -42,6 +43,8 @@ extern Size eb_queue_shmem_size(void);
 extern void eb_queue_shmem_init(void *section);
 extern Size eb_ruleset_shmem_size(void);
 extern void eb_ruleset_shmem_init(void *section);
+extern Size eb_once_shmem_size(void);
+extern void eb_once_shmem_init(void *section);
 extern Size eb_worker_shmem_size(void);
 extern void eb_worker_shmem_init(void *section);
 

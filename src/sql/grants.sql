@@ -9,18 +9,27 @@ GRANT USAGE ON SCHEMA eb TO PUBLIC;
 -- that it works on, or needs none.
 GRANT EXECUTE ON FUNCTION eb.ack(text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.ack(text, text[]) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.begin_processing(text, text, interval, text, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.clock() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.complete_processing(text, text, jsonb, bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.consume(text, integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.drop_consumer(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.drop_queue(text, boolean) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_id_from(timestamptz) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_time(uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.extend(text, text[], interval) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.extend_processing(text, text, interval, bigint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.fail_processing(text, text, text, bigint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.forget_key(text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.key_stats(text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.leases() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.message_time(bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.nack(text, text, text, interval) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.nack(text, text[], text, interval) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.pause_queue(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.peek(text, integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.process_once(text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.process_once(text, uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.processing(eb.message) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.purge(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_body(text, tid) TO PUBLIC;
@@ -33,10 +42,14 @@ GRANT EXECUTE ON FUNCTION eb.send(text, jsonb, interval, text, jsonb, text) TO P
 GRANT EXECUTE ON FUNCTION eb.send_batch(text, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.send_batch(text, jsonb[], interval[], text[], jsonb[], text[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.update_consumer(text, interval, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_queue(text, interval, interval, interval, integer, text, integer, interval,
 	double precision, interval, interval, interval, boolean, text) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION eb.worker_status() TO pg_monitor;
-GRANT SELECT ON eb.workers TO pg_monitor;
+
 GRANT EXECUTE ON PROCEDURE eb.wait(text, interval, boolean) TO PUBLIC;
 
 -- What monitoring reads.
+GRANT EXECUTE ON FUNCTION eb.worker_status() TO pg_monitor;
+GRANT SELECT ON eb.consumer_status TO pg_monitor;
+GRANT SELECT ON eb.dedup_status TO pg_monitor;
+GRANT SELECT ON eb.workers TO pg_monitor;

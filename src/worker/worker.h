@@ -42,4 +42,10 @@ extern void eb_notify_taken(const EbQueue *queue);
  */
 extern void eb_worker_wake_at_commit(void);
 
+/*
+ * This transaction leaves work for the maintainer, other than by messages:
+ * let it run a round within its interval.
+ */
+extern void eb_worker_active(void);
+
 #endif							/* EB_WORKER_H */

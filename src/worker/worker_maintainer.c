@@ -33,6 +33,7 @@
 #include "catalog.h"
 #include "clock.h"
 #include "eb.h"
+#include "once/once.h"
 #include "worker/worker_internal.h"
 
 PGDLLEXPORT void eb_maintainer_main(Datum arg);
@@ -281,11 +282,59 @@ floors_round(EbMaintenance *m)
 	}
 }
 
+/* ---- remembered keys ---- */
+
+typedef struct KeysStep
+{
+	MemoryContext context;
+	EbOnceSet  *sets;
+	int			n;
+	const EbOnceSet *set;
+	TimestampTz next;
+} KeysStep;
+
+static void
+list_sets(void *arg)
+{
+	KeysStep   *step = arg;
+	MemoryContext old;
+
+	if (!eb_worker_installed(NULL))
+		return;
+	old = MemoryContextSwitchTo(step->context);
+	step->n = eb_once_list(&step->sets);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+empty_set(void *arg)
+{
+	KeysStep   *step = arg;
+
+	(void) eb_once_maintain_set(step->set->kind, step->set->name, &step->next);
+}
+
+static void
+keys_round(EbMaintenance *m)
+{
+	KeysStep	step = {.context = CurrentMemoryContext};
+
+	if (!eb_maintenance_step(m, "list sets of keys", list_sets, &step))
+		return;
+	for (int i = 0; i < step.n; i++)
+	{
+		step.set = &step.sets[i];
+		if (eb_maintenance_step(m, "forget expired keys", empty_set, &step))
+			eb_maintenance_due(m, step.next);
+	}
+}
+
 /* ---- rounds ---- */
 
 static const MaintenanceTask tasks[] = {
 	{"partitions", 0, partitions_round},
 	{"expiry", 0, expiry_round},
+	{"keys", 0, keys_round},
 	{"retention", 0, eb_retention_round},
 	{"leaves", 0, eb_leaves_round},
 	{"floors", 600, floors_round},

@@ -300,7 +300,16 @@ tell(bool aborted)
 			wake_slot(db, local, local->visible, local->visible_at);
 	}
 
-	if (db && !aborted && nlisted > 0 && pg_atomic_read_u32(&db->active) == 0 &&
+	if (!aborted && nlisted > 0)
+		eb_worker_active();
+}
+
+void
+eb_worker_active(void)
+{
+	EbDatabase *db = eb_worker_shared() ? my_database() : NULL;
+
+	if (db && pg_atomic_read_u32(&db->active) == 0 &&
 		pg_atomic_exchange_u32(&db->active, 1) == 0)
 		eb_worker_signal(&db->workers[EB_WORKER_MAINTAINER]);
 }

@@ -219,9 +219,14 @@ expose(EbRowEditor *editor, Datum group_id)
 				uncommitted = true;
 			else
 			{
-				TimestampTz due = eb_tick_time((EbTick) ROW_ID(walk.slot)) + queue->delay;
-				EbRowChange change = {.visible_at = Max(eb_clock_now(), due)};
+				TimestampTz now = eb_clock_now();
+				EbRowChange change = {.visible_at = now};
 				TM_FailureData why;
+
+				/* ids may be ahead of the clock, the delay is not to grow by that */
+				if (queue->delay > 0)
+					change.visible_at = Max(now, queue->delay +
+											Min(now, eb_tick_time((EbTick) ROW_ID(walk.slot))));
 
 				if (eb_row_update(editor, walk.slot, &change, &why) != TM_Ok)
 					continue;
@@ -466,6 +471,7 @@ eb_fifo_storage_create(void)
 				   "queue_id integer NOT NULL, "
 				   "dedup_key uuid NOT NULL, "
 				   "message_id bigint NOT NULL, "
+				   "expires_at timestamptz NOT NULL, "
 				   "PRIMARY KEY (queue_id, dedup_key)) USING heap "
 				   "WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, vacuum_truncate = off)");
 	eb_sql_execute("COMMENT ON TABLE eb.deduplication IS "
@@ -538,7 +544,7 @@ compare_keys(const void *a, const void *b)
 static void
 run_dedup(SPIPlanPtr *plan, const char *sql, int nargs, Datum *args)
 {
-	static Oid	types[4] = {INT4OID, UUIDARRAYOID, INT8ARRAYOID, INT8OID};
+	static Oid	types[5] = {INT4OID, UUIDARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 	int			rc;
 
 	if (!*plan)
@@ -590,7 +596,8 @@ claim_keys(const EbQueue *queue, DedupEntry *entries, int n)
 	EbOwnerContext owner;
 	Datum	   *keys = palloc(n * sizeof(Datum));
 	Datum	   *ids = palloc(n * sizeof(Datum));
-	Datum		args[4];
+	Datum		args[5];
+	TimestampTz now = eb_clock_now();
 	int			distinct = 0;
 
 	for (int i = 0; i < n; i++)
@@ -606,16 +613,18 @@ claim_keys(const EbQueue *queue, DedupEntry *entries, int n)
 											  false, TYPALIGN_CHAR));
 	args[2] = PointerGetDatum(construct_array(ids, distinct, INT8OID, sizeof(int64),
 											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	args[3] = Int64GetDatum((int64) eb_time_tick(eb_clock_now() - queue->dedup_window));
+	args[3] = TimestampTzGetDatum(now);
+	args[4] = TimestampTzGetDatum(now + queue->dedup_window);
 
 	eb_owner_begin(&owner);
 	SPI_connect();
 	run_dedup(&claim_plan,
-			  "INSERT INTO eb.deduplication AS d (queue_id, dedup_key, message_id)"
-			  " SELECT $1, u.k, u.m FROM unnest($2, $3) AS u(k, m) ORDER BY u.k"
-			  " ON CONFLICT (queue_id, dedup_key) DO UPDATE SET message_id = excluded.message_id"
-			  " WHERE d.message_id < $4 RETURNING dedup_key, message_id",
-			  4, args);
+			  "INSERT INTO eb.deduplication AS d (queue_id, dedup_key, message_id, expires_at)"
+			  " SELECT $1, u.k, u.m, $5 FROM unnest($2, $3) AS u(k, m) ORDER BY u.k"
+			  " ON CONFLICT (queue_id, dedup_key)"
+			  " DO UPDATE SET message_id = excluded.message_id, expires_at = excluded.expires_at"
+			  " WHERE d.expires_at < $4 RETURNING dedup_key, message_id",
+			  5, args);
 	read_dedup(entries, n, true);
 	if (SPI_processed < (uint64) distinct)
 	{
@@ -692,13 +701,13 @@ void
 eb_fifo_dedup_expire(const EbQueue *queue)
 {
 	EbOwnerContext owner;
-	Oid			types[2] = {INT4OID, INT8OID};
+	Oid			types[2] = {INT4OID, TIMESTAMPTZOID};
 	Datum		args[2];
 
 	args[0] = Int32GetDatum(queue->queue_id);
-	args[1] = Int64GetDatum((int64) eb_time_tick(eb_clock_now() - queue->dedup_window));
+	args[1] = TimestampTzGetDatum(eb_clock_now());
 	eb_owner_begin(&owner);
-	(void) eb_sql_with_args("DELETE FROM eb.deduplication WHERE queue_id = $1 AND message_id < $2",
+	(void) eb_sql_with_args("DELETE FROM eb.deduplication WHERE queue_id = $1 AND expires_at < $2",
 							2, types, args, NULL);
 	eb_owner_end(&owner);
 }

@@ -312,7 +312,7 @@ visibility_argument(FunctionCallInfo fcinfo, int argno, const EbQueue *queue)
 		result < 0 || result > EB_MAX_DELAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("visibility timeout %s is out of range",
+				 errmsg("visibility timeout \"%s\" is out of range",
 						DatumGetCString(DirectFunctionCall1(interval_out,
 															PG_GETARG_DATUM(argno)))),
 				 errdetail("It can be from 0 to 1 year.")));

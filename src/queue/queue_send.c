@@ -471,7 +471,7 @@ delay_argument(const Interval *delay)
 		result > EB_MAX_DELAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("delay %s is out of range",
+				 errmsg("delay \"%s\" is out of range",
 						DatumGetCString(DirectFunctionCall1(interval_out,
 															IntervalPGetDatum(delay)))),
 				 errdetail("It can be from 0 to 1 year.")));

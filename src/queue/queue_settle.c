@@ -330,9 +330,9 @@ compare_ids(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* All missing receipts of a message that was seen are stale. */
+/* All missing receipts of a message that was seen, and that lie before limit, are stale. */
 static int
-mark_stale(Receipt **missing, int n, int64 message_id)
+mark_stale(Receipt **missing, int n, int64 message_id, const Receipt *limit)
 {
 	Receipt		wanted = {.message_id = message_id};
 	Receipt    *pointer = &wanted;
@@ -345,9 +345,11 @@ mark_stale(Receipt **missing, int n, int64 message_id)
 		hit--;
 	for (; hit < missing + n && (*hit)->message_id == message_id; hit++)
 	{
-		if ((*hit)->outcome == UNKNOWN)
+		if ((*hit)->outcome == UNKNOWN && *hit < limit)
+		{
+			(*hit)->outcome = STALE;
 			marked++;
-		(*hit)->outcome = STALE;
+		}
 	}
 	return marked;
 }
@@ -387,6 +389,16 @@ find_stale(Settler *s, Receipt *receipts, int n)
 		return;
 	qsort(missing, nmissing, sizeof(Receipt *), compare_ids);
 
+	/* when its turn came, the message that a later one settled was still there */
+	left = nmissing;
+	for (int i = 0; i < n; i++)
+	{
+		if (receipts[i].outcome == DONE)
+			left -= mark_stale(missing, nmissing, receipts[i].message_id, &receipts[i]);
+	}
+	if (left == 0)
+		return;
+
 	index = index_open(s->queue.waiting_index, RowExclusiveLock);
 	slot = table_slot_create(s->table, NULL);
 	InitDirtySnapshot(dirty);
@@ -395,7 +407,6 @@ find_stale(Settler *s, Receipt *receipts, int n)
 	scan = EB_INDEX_BEGINSCAN(s->table, index, &dirty, 1);
 	scan->xs_want_itup = true;
 	index_rescan(scan, &key, 1, NULL, 0);
-	left = nmissing;
 	while (left > 0 && index_getnext_tid(scan, ForwardScanDirection))
 	{
 		bool		isnull;
@@ -403,7 +414,7 @@ find_stale(Settler *s, Receipt *receipts, int n)
 
 		CHECK_FOR_INTERRUPTS();
 		if (is_missing(missing, nmissing, id) && index_fetch_heap(scan, slot))
-			left -= mark_stale(missing, nmissing, id);
+			left -= mark_stale(missing, nmissing, id, receipts + n);
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -489,7 +500,7 @@ interval_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 		result < 0 || result > EB_MAX_DELAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s %s is out of range", name,
+				 errmsg("%s \"%s\" is out of range", name,
 						DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(argno)))),
 				 errdetail("It can be from 0 to 1 year.")));
 	return result;

@@ -43,6 +43,7 @@
 #include "eb.h"
 #include "errors.h"
 #include "shmem.h"
+#include "worker/worker.h"
 
 static const char *const table_names[EB_TABLES] = {
 	[EB_RETENTION_CLASSES] = "retention_classes",
@@ -253,6 +254,11 @@ eb_config_changed(PG_FUNCTION_ARGS)
 				 errmsg("function \"%s\" must be called as a trigger",
 						"eb.config_changed")));
 	CacheInvalidateRelcache(trigdata->tg_relation);
+
+	/* a dropped queue gives its slots in shared memory back */
+	if (!TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) &&
+		RelationGetRelid(trigdata->tg_relation) == eb_table_oid(EB_QUEUES, true))
+		eb_worker_wake_at_commit();
 	if (own_statement_depth == 0)
 		epoch_pending = true;
 	return PointerGetDatum(NULL);

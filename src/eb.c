@@ -34,6 +34,7 @@ int			eb_maintenance_interval;
 int			eb_partitions_ahead;
 int			eb_notify_interval;
 int			eb_notify_repeat;
+int			eb_floor_check_interval;
 
 /*
  * Ends of transactions.  Order: configuration first, so that caches keyed by
@@ -125,6 +126,10 @@ define_settings(void)
 							NULL, &eb_partitions_ahead, 3, 1, 100,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 
+	DefineCustomIntVariable("eb.floor_check_interval",
+							"Time between two checks of the queues' scan floors.",
+							NULL, &eb_floor_check_interval, 600, 0, 86400,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("eb.notify_interval",
 							"Shortest time between two notifications of a queue.",
 							NULL, &eb_notify_interval, 1, 0, 60000,

@@ -26,6 +26,7 @@ extern int	eb_clock_offset;	/* ms added to the clock; for tests */
 extern bool eb_workers_enabled; /* launcher starts workers */
 extern int	eb_maintenance_interval;	/* s between maintenance rounds */
 extern int	eb_partitions_ahead;	/* partitions kept ready per class */
+extern int	eb_floor_check_interval;	/* s between two checks of the queues' floors */
 extern int	eb_notify_interval; /* ms between two NOTIFY of a queue */
 extern int	eb_notify_repeat;	/* ms until a NOTIFY that nobody followed is repeated */
 

@@ -34,6 +34,7 @@
 #include "clock.h"
 #include "eb.h"
 #include "once/once.h"
+#include "queue/queue_internal.h"
 #include "worker/worker_internal.h"
 
 PGDLLEXPORT void eb_maintainer_main(Datum arg);
@@ -44,10 +45,13 @@ PGDLLEXPORT void eb_maintainer_main(Datum arg);
 /* A step failed: the next round comes this early. */
 #define RETRY_MS		5000
 
+/* Asked for a round, but there has just been one. */
+#define ASKED_MS		1000
+
 typedef struct MaintenanceTask
 {
 	const char *name;
-	int			interval_s;		/* not more often than that; 0: each round */
+	int		   *interval_s;		/* not more often than that; NULL: each round */
 	void		(*round) (EbMaintenance *m);
 } MaintenanceTask;
 
@@ -195,6 +199,8 @@ expire_queue(void *arg)
 		return;					/* dropped meanwhile */
 	copy = *queue;
 	step->done = eb_queue_expire(&copy, EXPIRE_BATCH);
+	if (copy.fifo && step->done < EXPIRE_BATCH)
+		eb_fifo_dedup_expire(&copy);
 }
 
 /*
@@ -332,12 +338,12 @@ keys_round(EbMaintenance *m)
 /* ---- rounds ---- */
 
 static const MaintenanceTask tasks[] = {
-	{"partitions", 0, partitions_round},
-	{"expiry", 0, expiry_round},
-	{"keys", 0, keys_round},
-	{"retention", 0, eb_retention_round},
-	{"leaves", 0, eb_leaves_round},
-	{"floors", 600, floors_round},
+	{"partitions", NULL, partitions_round},
+	{"expiry", NULL, expiry_round},
+	{"keys", NULL, keys_round},
+	{"floors", &eb_floor_check_interval, floors_round},
+	{"leaves", NULL, eb_leaves_round},
+	{"retention", NULL, eb_retention_round},
 };
 
 static TimestampTz last_run[lengthof(tasks)];
@@ -349,8 +355,8 @@ run_round(EbMaintenance *m)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
-		if (!m->by_hand && tasks[i].interval_s > 0 && last_run[i] != 0 &&
-			!TimestampDifferenceExceeds(last_run[i], now, tasks[i].interval_s * 1000))
+		if (!m->by_hand && tasks[i].interval_s && last_run[i] != 0 &&
+			!TimestampDifferenceExceeds(last_run[i], now, *tasks[i].interval_s * 1000))
 			continue;
 		tasks[i].round(m);
 		last_run[i] = now;
@@ -382,6 +388,7 @@ eb_maintainer_main(Datum arg)
 	EbDatabase *db = &eb_worker_shared()->databases[DatumGetInt32(arg)];
 	uint32		mine = EB_ATTENTION(EB_WORKER_MAINTAINER);
 	TimestampTz last = 0;
+	bool		asked = false;
 	EbMaintenance m = {.next_due = DT_NOEND};
 
 	eb_worker_begin(db, EB_WORKER_MAINTAINER);
@@ -393,14 +400,18 @@ eb_maintainer_main(Datum arg)
 
 	for (;;)
 	{
-		bool		asked = (pg_atomic_fetch_and_u32(&db->attention, ~mine) & mine) != 0;
 		TimestampTz at = last == 0 ? 0 : next_round(db, last, &m);
 
-		if (asked || at <= GetCurrentTimestamp())
+		if ((pg_atomic_fetch_and_u32(&db->attention, ~mine) & mine) != 0)
+			asked = true;
+		if (asked)
+			at = Min(at, TimestampTzPlusMilliseconds(last, ASKED_MS));
+		if (at <= GetCurrentTimestamp())
 		{
 			/* first: what is written from now on makes another round */
 			pg_atomic_write_u32(&db->active, 0);
 			pg_memory_barrier();
+			asked = false;
 			m = (EbMaintenance) {.next_due = DT_NOEND};
 			run_round(&m);
 			last = GetCurrentTimestamp();

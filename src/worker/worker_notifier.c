@@ -42,6 +42,9 @@ PGDLLEXPORT void eb_notifier_main(Datum arg);
 /* Shortest time between two looks at a queue whose messages were due. */
 #define LOOK_MS		10
 
+/* Shortest time between two looks for dropped queues. */
+#define FREE_MS		1000
+
 /* After an error. */
 #define RETRY_MS	1000
 
@@ -51,6 +54,9 @@ static EbDatabase *db;
 static int *slots = NULL;
 static int	nslots = 0;
 static uint32 slots_seen = 0;
+
+/* When due queues were looked at. */
+static TimestampTz looked_at = 0;
 
 /* What one round has found to do: slot numbers, in the worker's context. */
 typedef struct Round
@@ -245,7 +251,7 @@ next_notify(const EbNotifySlot *slot, bool armed)
 
 /* Messages of the slot's queue are due, or will be. */
 static void
-inspect_due(int number, TimestampTz clock, Round *round)
+inspect_due(int number, TimestampTz clock, Round *round, TimestampTz *due)
 {
 	uint64		visible = pg_atomic_read_u64(&eb_worker_shared()->slots[number].next_visible);
 
@@ -254,7 +260,7 @@ inspect_due(int number, TimestampTz clock, Round *round)
 	if ((TimestampTz) visible <= clock)
 		round->look[round->nlook++] = number;
 	else
-		round->until = Min(round->until, (TimestampTz) visible);
+		*due = Min(*due, (TimestampTz) visible);
 }
 
 static void
@@ -296,8 +302,10 @@ inspect_pending(int number, TimestampTz now, Round *round)
 static void
 begin_round(Round *round)
 {
-	round->notify = palloc(Max(nslots, 1) * sizeof(int));
-	round->look = palloc(Max(nslots, 1) * sizeof(int));
+	int			room = eb_worker_shared()->nslots;
+
+	round->notify = palloc(room * sizeof(int));
+	round->look = palloc(room * sizeof(int));
 	round->nnotify = round->nlook = 0;
 	round->until = DT_NOEND;
 }
@@ -309,15 +317,15 @@ begin_round(Round *round)
 static bool
 due_part(Round *round)
 {
-	static TimestampTz looked_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz clock = eb_clock_now();
 	TimestampTz again = TimestampTzPlusMilliseconds(looked_at, LOOK_MS);
+	TimestampTz due = DT_NOEND;
 
 	for (int i = 0; i < nslots; i++)
-		inspect_due(slots[i], clock, round);
-	if (round->until != DT_NOEND)
-		round->until += now - clock;	/* the tests' clock may be moved */
+		inspect_due(slots[i], clock, round, &due);
+	if (due != DT_NOEND)
+		round->until = Min(round->until, due + (now - clock));	/* the tests' clock may be moved */
 	if (round->nlook == 0)
 		return true;
 	if (again > now)
@@ -326,7 +334,6 @@ due_part(Round *round)
 		return true;
 	}
 	looked_at = now;
-	round->until = again;		/* then the instants that were found now */
 	return eb_worker_run("look at due messages", look_at_due, round);
 }
 
@@ -365,13 +372,24 @@ restore_flags(Round *round)
  * stays set if that could not be done.
  */
 static bool
-attention_part(bool *look_everywhere)
+attention_part(bool *look_everywhere, TimestampTz *until)
 {
+	static TimestampTz freed_at = 0;
+	static bool asked = false;
 	uint32		mine = EB_ATTENTION(EB_WORKER_NOTIFIER);
+	TimestampTz again = TimestampTzPlusMilliseconds(freed_at, FREE_MS);
 	bool		ok = true;
 
 	if ((pg_atomic_fetch_and_u32(&db->attention, ~mine) & mine) != 0)
+		asked = true;
+	if (asked && again > GetCurrentTimestamp())
+		*until = Min(*until, again);
+	else if (asked)
+	{
+		asked = false;
+		freed_at = GetCurrentTimestamp();
 		ok &= eb_worker_run("forget dropped queues", free_slots, look_everywhere);
+	}
 	if (pg_atomic_exchange_u32(&db->notifier_look_all, 0) != 0)
 		*look_everywhere = true;
 	if (*look_everywhere)
@@ -393,13 +411,17 @@ static TimestampTz
 announce_sleep(TimestampTz until)
 {
 	TimestampTz moved = eb_clock_now() - GetCurrentTimestamp();
-	uint64		first = until == DT_NOEND ? EB_NEVER : (uint64) (until + moved);
+	uint64		visible = EB_NEVER;
 
-	pg_atomic_write_u64(&db->notifier_until, first);
+	pg_atomic_write_u64(&db->notifier_until,
+						until == DT_NOEND ? EB_NEVER : (uint64) (until + moved));
 	pg_memory_barrier();
 	for (int i = 0; i < nslots; i++)
-		first = Min(first, pg_atomic_read_u64(&eb_worker_shared()->slots[slots[i]].next_visible));
-	return first == EB_NEVER ? DT_NOEND : (TimestampTz) first - moved;
+		visible = Min(visible, pg_atomic_read_u64(&eb_worker_shared()->slots[slots[i]].next_visible));
+	if (visible == EB_NEVER)
+		return until;
+	return Min(until, Max((TimestampTz) visible - moved,
+						  TimestampTzPlusMilliseconds(looked_at, LOOK_MS)));
 }
 
 static void
@@ -436,8 +458,8 @@ eb_notifier_main(Datum arg)
 		pg_memory_barrier();	/* before any flag is read (claim 4) */
 
 		collect_slots();
-		ok &= attention_part(&look_everywhere);
 		begin_round(&round);
+		ok &= attention_part(&look_everywhere, &round.until);
 		ok &= due_part(&round);
 		ok &= notify_part(&round);
 		if (ok)

@@ -407,20 +407,26 @@ attention_part(bool *look_everywhere, TimestampTz *until)
  * Say until when we sleep, then look whether somebody lowered an instant
  * before he could read that.  (claim 8)
  */
+static uint64
+first_visible(uint64 before)
+{
+	for (int i = 0; i < nslots; i++)
+		before = Min(before, pg_atomic_read_u64(&eb_worker_shared()->slots[slots[i]].next_visible));
+	return before;
+}
+
 static TimestampTz
 announce_sleep(TimestampTz until)
 {
 	TimestampTz moved = eb_clock_now() - GetCurrentTimestamp();
-	uint64		visible = EB_NEVER;
+	uint64		first = first_visible(until == DT_NOEND ? EB_NEVER : (uint64) (until + moved));
 
-	pg_atomic_write_u64(&db->notifier_until,
-						until == DT_NOEND ? EB_NEVER : (uint64) (until + moved));
+	pg_atomic_write_u64(&db->notifier_until, first);
 	pg_memory_barrier();
-	for (int i = 0; i < nslots; i++)
-		visible = Min(visible, pg_atomic_read_u64(&eb_worker_shared()->slots[slots[i]].next_visible));
-	if (visible == EB_NEVER)
-		return until;
-	return Min(until, Max((TimestampTz) visible - moved,
+	first = first_visible(first);
+	if (first == EB_NEVER)
+		return DT_NOEND;
+	return Min(until, Max((TimestampTz) first - moved,
 						  TimestampTzPlusMilliseconds(looked_at, LOOK_MS)));
 }
 

@@ -397,6 +397,7 @@ eb_check_view_privilege(Oid view, AclMode mode, const char *kind,
 						 mode == ACL_INSERT ? "INSERT" :
 						 mode == ACL_SELECT ? "SELECT" :
 						 mode == (ACL_UPDATE | ACL_DELETE) ? "UPDATE, DELETE" :
+						 mode == ACL_DELETE ? "DELETE" :
 						 mode == ACL_TRUNCATE ? "TRUNCATE" :
 						 "the privilege",
 						 quote_identifier(get_rel_name(view)),

@@ -10,8 +10,8 @@
  *	 completed		lease_until is null: the result is kept
  *
  * (a row by process_once has no token and counts as completed).  Every lease
- * gets a token from the clock of the event ids, so tokens of a key grow, and
- * an outside system can tell an older holder from a newer one by them.  Only
+ * gets a token made from the clock, and larger than the key's last one, so an
+ * outside system can tell an older holder from a newer one by them.  Only
  * the token of the newest lease settles it: a holder who lost his lease to
  * somebody else can do no harm here.
  *
@@ -23,6 +23,7 @@
 #include "postgres.h"
 
 #include "common/cryptohash.h"
+#include "common/pg_prng.h"
 #include "common/sha2.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -174,6 +175,21 @@ may_start(EbOnceKeys *keys, const Row *row)
 		DatumGetTimestampTz(row->values[EB_PROCESSED_LEASE_UNTIL - 1]) <= eb_once_now(keys);
 }
 
+/*
+ * The clock's tick with random low bits, so that a key that was forgotten and
+ * started anew has another token than before.
+ */
+static int64
+new_token(EbOnceKeys *keys, const Row *row)
+{
+	int64		token = (int64) eb_time_tick(eb_once_now(keys)) |
+		(int64) (pg_prng_uint64(&pg_global_prng_state) & ((1 << EB_TICK_SHIFT) - 1));
+
+	if (!row_is_null(row, EB_PROCESSED_TOKEN))
+		token = Max(token, DatumGetInt64(row->values[EB_PROCESSED_TOKEN - 1]) + 1);
+	return token;
+}
+
 /* Put a lease into a row: a new one, or one that was found. */
 static void
 set_lease(EbOnceKeys *keys, Row *row, int64 lease, const char *hash)
@@ -181,7 +197,7 @@ set_lease(EbOnceKeys *keys, Row *row, int64 lease, const char *hash)
 	int			attempts = row_is_null(row, EB_PROCESSED_ATTEMPTS) ? 0 :
 		DatumGetInt32(row->values[EB_PROCESSED_ATTEMPTS - 1]);
 
-	row_set(row, EB_PROCESSED_TOKEN, Int64GetDatum((int64) eb_clock_take(1)));
+	row_set(row, EB_PROCESSED_TOKEN, Int64GetDatum(new_token(keys, row)));
 	row_set(row, EB_PROCESSED_ATTEMPTS, Int32GetDatum(attempts + 1));
 	row_set(row, EB_PROCESSED_LEASE_UNTIL, TimestampTzGetDatum(eb_once_now(keys) + lease));
 	if (hash)

@@ -217,6 +217,12 @@ eb_config_epoch_raise(void)
 		pg_atomic_fetch_add_u64(&section->epoch, 1);
 }
 
+bool
+eb_config_dirty(void)
+{
+	return epoch_pending;
+}
+
 void
 eb_catalog_at_xact(XactEvent event)
 {
@@ -275,10 +281,16 @@ eb_config_key(ScanKeyData *key, AttrNumber attno, const char *value)
 EbConfigScan *
 eb_config_open(EbTable table, int nkeys, ScanKeyData *keys)
 {
+	return eb_config_open_at(table, nkeys, keys, NULL);
+}
+
+EbConfigScan *
+eb_config_open_at(EbTable table, int nkeys, ScanKeyData *keys, Snapshot snapshot)
+{
 	EbConfigScan *scan = palloc(sizeof(EbConfigScan));
 
 	scan->rel = table_open(eb_table_oid(table, false), AccessShareLock);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan->snapshot = RegisterSnapshot(snapshot ? snapshot : GetLatestSnapshot());
 	scan->scan = systable_beginscan(scan->rel, EB_PRIMARY_KEY_INDEX(scan->rel),
 									nkeys > 0, scan->snapshot, nkeys, keys);
 	return scan;
@@ -384,6 +396,29 @@ eb_sql_with_args(const char *sql, int nargs, Oid *types, Datum *values,
 	return processed;
 }
 
+/* "SELECT, TRUNCATE" for the bits of a mode. */
+static const char *
+privilege_names(AclMode mode)
+{
+	static const struct
+	{
+		AclMode		bit;
+		const char *name;
+	}			names[] = {
+		{ACL_SELECT, "SELECT"}, {ACL_INSERT, "INSERT"}, {ACL_UPDATE, "UPDATE"},
+		{ACL_DELETE, "DELETE"}, {ACL_TRUNCATE, "TRUNCATE"}
+	};
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		if (mode & names[i].bit)
+			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", names[i].name);
+	}
+	return buf.data;
+}
+
 void
 eb_check_view_privilege(Oid view, AclMode mode, const char *kind,
 						const char *name)
@@ -394,12 +429,7 @@ eb_check_view_privilege(Oid view, AclMode mode, const char *kind,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for %s \"%s\"", kind, name),
 				 errhint("GRANT %s ON eb.%s TO %s is what it needs.",
-						 mode == ACL_INSERT ? "INSERT" :
-						 mode == ACL_SELECT ? "SELECT" :
-						 mode == (ACL_UPDATE | ACL_DELETE) ? "UPDATE, DELETE" :
-						 mode == ACL_DELETE ? "DELETE" :
-						 mode == ACL_TRUNCATE ? "TRUNCATE" :
-						 "the privilege",
+						 privilege_names(mode),
 						 quote_identifier(get_rel_name(view)),
 						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }

@@ -59,6 +59,12 @@ extern uint64 eb_config_epoch(void);
 extern void eb_config_epoch_raise(void);
 
 /*
+ * Has the own transaction changed configuration by other means?  What it
+ * reads then must not be shared, as no version tells it from what others see.
+ */
+extern bool eb_config_dirty(void);
+
+/*
  * Scan of a configuration table under GetLatestSnapshot(): what is committed
  * now, and the own transaction's changes, whatever the isolation level.
  *
@@ -72,6 +78,10 @@ extern void eb_config_epoch_raise(void);
 typedef struct EbConfigScan EbConfigScan;
 extern void eb_config_key(ScanKeyData *key, AttrNumber attno, const char *value);
 extern EbConfigScan *eb_config_open(EbTable table, int nkeys, ScanKeyData *keys);
+
+/* Several tables as of one moment: a registered snapshot of the caller's. */
+extern EbConfigScan *eb_config_open_at(EbTable table, int nkeys, ScanKeyData *keys,
+									   Snapshot snapshot);
 extern HeapTuple eb_config_next(EbConfigScan *scan);
 extern TupleDesc eb_config_desc(EbConfigScan *scan);
 extern void eb_config_close(EbConfigScan *scan);

@@ -44,12 +44,14 @@ static void (*const at_xact[]) (XactEvent event) = {
 	eb_catalog_at_xact,
 	eb_log_at_xact,
 	eb_queue_at_xact,
+	eb_bus_at_xact,
 	eb_worker_at_xact,
 };
 
 static void (*const at_subxact[]) (SubXactEvent event, SubTransactionId mine,
 								   SubTransactionId parent) = {
 	eb_queue_at_subxact,
+	eb_bus_at_subxact,
 	eb_worker_at_subxact,
 };
 

@@ -202,10 +202,13 @@ eb_relwriter_next(EbRelWriter *writer)
 		(void) eb_relwriter_flush(writer);
 	if (writer->nbuffered == writer->nslots)
 	{
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(writer));
+
 		writer->slots[writer->nslots] =
 			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel),
 									 &TTSOpsVirtual);
 		writer->nslots++;
+		MemoryContextSwitchTo(old);
 	}
 	slot = writer->slots[writer->nbuffered++];
 	ExecClearTuple(slot);

@@ -48,6 +48,7 @@ static const SectionDef sections[] = {
 	{EB_SHMEM_CATALOG, eb_catalog_shmem_size, eb_catalog_shmem_init},
 	{EB_SHMEM_HORIZON, eb_horizon_shmem_size, eb_horizon_shmem_init},
 	{EB_SHMEM_QUEUE, eb_queue_shmem_size, eb_queue_shmem_init},
+	{EB_SHMEM_RULESET, eb_ruleset_shmem_size, eb_ruleset_shmem_init},
 	{EB_SHMEM_WORKER, eb_worker_shmem_size, eb_worker_shmem_init},
 	{EB_SHMEM_ONCE, eb_once_shmem_size, eb_once_shmem_init},
 };

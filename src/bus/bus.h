@@ -21,8 +21,31 @@ typedef struct EbBus
 	int64		rules_version;
 } EbBus;
 
+/*
+ * Privileges on a bus's view: INSERT publishes, SELECT reads the log, TRUNCATE
+ * administers (as on a queue's view).  Whoever manages rules needs SELECT as
+ * well: a rule can send every event to where its author reads it.
+ */
+#define EB_BUS_PUBLISH		ACL_INSERT
+#define EB_BUS_READ			ACL_SELECT
+#define EB_BUS_ADMIN		ACL_TRUNCATE
+#define EB_BUS_MANAGE_RULES	(ACL_SELECT | ACL_TRUNCATE)
+
+#define EB_DEFAULT_BUS		"default"
+
+/* ---- bus_lookup.c ---- */
+
 /* As eb_queue_lookup. */
 extern const EbBus *eb_bus_lookup(const char *name, bool missing_ok);
+
+/* The bus whose view this is, or NULL. */
+extern const EbBus *eb_bus_by_view(Oid view);
+
+/*
+ * As eb_bus_lookup, and the bus "default" is made if it is missing and the
+ * current user may execute eb.create_bus().
+ */
+extern const EbBus *eb_bus_use(const char *name);
 
 /* ---- bus_transform.c: input transformation of a target ---- */
 
@@ -95,15 +118,33 @@ extern const EbRuleSet *eb_ruleset_get(const EbBus *bus);
 /* ---- bus_publish.c ---- */
 
 typedef struct EbPublish EbPublish;
+typedef struct EbPublishBus EbPublishBus;
 
 /*
- * Publish any number of events to one bus: privilege check, log, match,
- * deliver.  eb_publish_add fills in id, class, bus, version, and the context
- * (correlation, causation, traceparent) where the event leaves it NULL.
- * Everything that events point to must stay until eb_publish_finish.
+ * Publish any number of events to any number of buses in one call:
+ *
+ *	 publish = eb_publish_begin("eb.put_events()");
+ *	 bus = eb_publish_bus(publish, "orders", true);
+ *	 for each event:
+ *		 event = eb_publish_next(publish);
+ *		 fill it in; what it points to in eb_publish_context(publish)
+ *		 eb_publish_add(publish, bus, event);
+ *	 eb_publish_finish(publish);
+ *
+ * command is for errors in read-only transactions.  eb_publish_next may write what was added so far and then resets the context
+ * (memory stays bounded); so an event, its id too, is good until the next
+ * eb_publish_next.  eb_publish_add fills in id (unless it is set), class, bus,
+ * version, time (0: now) and the context (correlation, cause, trace) where
+ * the event leaves it NULL, matches and prepares the deliveries; it returns
+ * the number of rules that matched.  Nothing is written for sure before
+ * eb_publish_finish.
  */
-extern EbPublish *eb_publish_begin(const char *bus, bool check_privilege);
-extern void eb_publish_add(EbPublish *publish, EbEvent *event);
+extern EbPublish *eb_publish_begin(const char *command);
+extern EbPublishBus *eb_publish_bus(EbPublish *publish, const char *name,
+									bool check_privilege);
+extern MemoryContext eb_publish_context(EbPublish *publish);
+extern EbEvent *eb_publish_next(EbPublish *publish);
+extern int	eb_publish_add(EbPublish *publish, EbPublishBus *bus, EbEvent *event);
 extern void eb_publish_finish(EbPublish *publish);
 
 #endif							/* EB_BUS_H */

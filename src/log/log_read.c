@@ -26,6 +26,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -64,6 +65,7 @@ leaf_reader(EbLogReader *reader, int16 class, TimestampTz at)
 {
 	Oid			relid = eb_log_leaf(class, at);
 	LeafReader *leaf;
+	MemoryContext old;
 
 	if (!OidIsValid(relid))
 		return NULL;
@@ -72,6 +74,8 @@ leaf_reader(EbLogReader *reader, int16 class, TimestampTz at)
 		if (leaf->relid == relid)
 			return leaf;
 	}
+	/* it outlives the batch, whose memory may be the current context's */
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(reader));
 	leaf = palloc0(sizeof(LeafReader));
 	leaf->relid = relid;
 	leaf->rel = try_table_open(relid, AccessShareLock);
@@ -83,6 +87,7 @@ leaf_reader(EbLogReader *reader, int16 class, TimestampTz at)
 	}
 	leaf->next = reader->leaves;
 	reader->leaves = leaf;
+	MemoryContextSwitchTo(old);
 	return leaf;
 }
 

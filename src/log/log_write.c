@@ -25,6 +25,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -126,6 +127,7 @@ find_leaf(EbLogWriter *writer, int16 class, TimestampTz at)
 {
 	LeafWriter *leaf;
 	Oid			relid;
+	MemoryContext old;
 
 	for (leaf = writer->leaves; leaf; leaf = leaf->next)
 	{
@@ -146,6 +148,8 @@ find_leaf(EbLogWriter *writer, int16 class, TimestampTz at)
 		}
 	}
 
+	/* it outlives the events, whose memory may be the current context's */
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(writer));
 	leaf = palloc(sizeof(LeafWriter));
 	leaf->class = class;
 	leaf->from = leaf->to = at;
@@ -157,6 +161,7 @@ find_leaf(EbLogWriter *writer, int16 class, TimestampTz at)
 				   leaf->columns);
 	leaf->next = writer->leaves;
 	writer->leaves = leaf;
+	MemoryContextSwitchTo(old);
 	return leaf;
 }
 

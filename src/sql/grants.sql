@@ -13,8 +13,12 @@ GRANT EXECUTE ON FUNCTION eb.begin_processing(text, text, interval, text, jsonb)
 GRANT EXECUTE ON FUNCTION eb.clock() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.complete_processing(text, text, jsonb, bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.consume(text, integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.delete_bus(text, boolean) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.delete_rule(text, text, boolean) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.disable_rule(text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.drop_consumer(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.drop_queue(text, boolean) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.enable_rule(text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_id_from(timestamptz) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_time(uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.extend(text, text[], interval) TO PUBLIC;
@@ -31,22 +35,31 @@ GRANT EXECUTE ON FUNCTION eb.peek(text, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.process_once(text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.process_once(text, uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.processing(eb.message) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.publish_row_changes() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.purge(text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.put_event(text, text, jsonb, text, timestamptz, text[], jsonb, text, text, text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.put_events(jsonb, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.put_rule(text, jsonb, text, text, boolean) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.put_target(text, text, text, text, text, jsonb, text, jsonb, text, text, text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_body(text, tid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_event_headers(text, tid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.queue_figures() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.receive(text, integer, interval) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.redrive(text, text, jsonb, integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.remove_target(text, text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.resume_queue(text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.rule_counters() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.send(text, jsonb, interval, text, jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.send_batch(text, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.send_batch(text, jsonb[], interval[], text[], jsonb[], text[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.update_bus(text, interval, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_consumer(text, interval, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_queue(text, interval, interval, interval, integer, text, integer, interval,
 	double precision, interval, interval, interval, boolean, text) TO PUBLIC;
-
 GRANT EXECUTE ON PROCEDURE eb.wait(text, interval, boolean) TO PUBLIC;
+GRANT SELECT ON eb.rule_status TO PUBLIC;
+GRANT SELECT ON eb.rule_targets TO PUBLIC;
 
 -- What monitoring reads.
 GRANT EXECUTE ON FUNCTION eb.worker_status() TO pg_monitor;

@@ -54,7 +54,8 @@ typedef struct EbWorkerState
 	int			backoff;		/* ms */
 	int			starts;
 	TimestampTz reason_at;
-	char		reason[EB_REASON_SIZE]; /* why it does not run; or its last error */
+	char		reason[EB_REASON_SIZE]; /* why it does not run; or its last
+										 * error */
 } EbWorkerState;
 
 /* What an EbDatabase.attention bit asks of the worker of that number. */
@@ -70,20 +71,27 @@ typedef struct EbDatabase
 {
 	Oid			database;		/* InvalidOid: free; under the lock */
 	bool		installed;		/* by the supervisor; under the lock */
-	bool		wanted;			/* look whether it is installed; under the lock */
+	bool		wanted;			/* look whether it is installed; under the
+								 * lock */
 	bool		dropped;		/* DROP DATABASE committed; under the lock */
-	int			blocked_by;		/* pid of a backend whose DDL wants nobody connected */
+	int			blocked_by;		/* pid of a backend whose DDL wants nobody
+								 * connected */
 	EbWorkerState workers[EB_WORKER_KINDS];
 
 	pg_atomic_uint32 attention; /* bits: configuration changed, look again */
-	pg_atomic_uint32 active;	/* written to since the last round of maintenance */
+	pg_atomic_uint32 active;	/* written to since the last round of
+								 * maintenance */
 
 	/* the notifier's; see README.md */
 	pg_atomic_uint32 notifier_ready;	/* commits may rely on it */
-	pg_atomic_uint32 notifier_wake; /* its latch was set and it has not looked yet */
-	pg_atomic_uint64 notifier_until;	/* it sleeps until then, by the extension's clock */
-	pg_atomic_uint32 notifier_look_all; /* slots do not tell everything: look at all queues */
-	pg_atomic_uint32 prepared_ended;	/* COMMIT or ROLLBACK PREPARED happened */
+	pg_atomic_uint32 notifier_wake; /* its latch was set and it has not looked
+									 * yet */
+	pg_atomic_uint64 notifier_until;	/* it sleeps until then, by the
+										 * extension's clock */
+	pg_atomic_uint32 notifier_look_all; /* slots do not tell everything: look
+										 * at all queues */
+	pg_atomic_uint32 prepared_ended;	/* COMMIT or ROLLBACK PREPARED
+										 * happened */
 } EbDatabase;
 
 /*
@@ -95,11 +103,13 @@ typedef struct EbNotifySlot
 {
 	pg_atomic_uint64 key;		/* database and table; see EB_SLOT_ macros */
 	pg_atomic_uint32 arm;		/* odd: armed; grows with each change */
-	pg_atomic_uint32 pending;	/* messages became visible since the last NOTIFY */
+	pg_atomic_uint32 pending;	/* messages became visible since the last
+								 * NOTIFY */
 	pg_atomic_uint64 next_visible;	/* messages become visible then; EB_NEVER */
 	pg_atomic_uint32 prepared;	/* counts PREPAREs that wrote to the queue */
 	uint32		prepared_done;	/* notifier: all up to this one have ended */
-	TimestampTz notified_at;	/* notifier: when it last sent a NOTIFY; 0: never */
+	TimestampTz notified_at;	/* notifier: when it last sent a NOTIFY; 0:
+								 * never */
 	ConditionVariable waiters;	/* CALL eb.wait */
 	NameData	name;
 } EbNotifySlot;
@@ -117,7 +127,8 @@ typedef struct EbWorkerShared
 	EbWorkerState launcher;
 	ConditionVariable stopped;	/* broadcast when a worker ends */
 	pg_atomic_uint32 rescan;	/* launcher: look through pg_database */
-	pg_atomic_uint32 prepared_wake; /* a prepared transaction changed configuration */
+	pg_atomic_uint32 prepared_wake; /* a prepared transaction changed
+									 * configuration */
 	bool		full;			/* more databases than entries; under the lock */
 	pg_atomic_uint32 slot_changes;	/* grows when a slot is given or taken */
 	EbDatabase	databases[EB_MAX_DATABASES];
@@ -204,6 +215,7 @@ typedef struct EbMaintenance
 
 extern bool eb_maintenance_step(EbMaintenance *m, const char *what,
 								EbWorkerTask task, void *arg);
+
 /* Something will have to be done then, by the extension's clock. */
 extern void eb_maintenance_due(EbMaintenance *m, TimestampTz at);
 

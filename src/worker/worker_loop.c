@@ -122,7 +122,8 @@ asked_to_stop(void)
 	bool		stop;
 
 	if (!my_db)
-		return false;			/* the launcher stays, to notice a change of mind */
+		return false;			/* the launcher stays, to notice a change of
+								 * mind */
 	LWLockAcquire(&shared->lock, LW_SHARED);
 	stop = my_db->blocked_by != 0 || my_db->dropped ||
 		(my_state != &my_db->workers[EB_WORKER_SUPERVISOR] && !my_db->installed);
@@ -147,10 +148,14 @@ eb_worker_begin(EbDatabase *db, EbWorkerKind kind)
 		&db->workers[EB_WORKER_SUPERVISOR];
 
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
-	if (my_state->pid != 0)
-		mine = false;			/* a second one, started after ours was thought lost */
-	else if (db && memcmp(&db->database, MyBgworkerEntry->bgw_extra, sizeof(Oid)) != 0)
-		mine = false;			/* the entry is another database's by now */
+
+	/*
+	 * A second one, started after ours was thought lost?  Or is the entry
+	 * another database's by now?
+	 */
+	if (my_state->pid != 0 ||
+		(db && memcmp(&db->database, MyBgworkerEntry->bgw_extra, sizeof(Oid)) != 0))
+		mine = false;
 	else
 	{
 		my_state->pid = MyProcPid;

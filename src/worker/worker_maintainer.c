@@ -412,7 +412,8 @@ eb_maintainer_main(Datum arg)
 			pg_atomic_write_u32(&db->active, 0);
 			pg_memory_barrier();
 			asked = false;
-			m = (EbMaintenance) {.next_due = DT_NOEND};
+			m.failed = false;
+			m.next_due = DT_NOEND;
 			run_round(&m);
 			last = GetCurrentTimestamp();
 			at = next_round(db, last, &m);

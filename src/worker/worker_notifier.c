@@ -78,7 +78,7 @@ collect_slots(void)
 		return;
 	if (!slots)
 		slots = MemoryContextAlloc(TopMemoryContext, shared->nslots * sizeof(int));
-	slots_seen = changes;		/* read before: what comes meanwhile makes another look */
+	slots_seen = changes;		/* what comes meanwhile makes another look */
 	pg_read_barrier();
 	nslots = 0;
 	for (int i = 0; i < shared->nslots; i++)
@@ -165,7 +165,8 @@ look_at_all(void *arg)
 		EbNotifySlot *slot;
 
 		if (number < 0)
-			break;				/* none left: commits send their NOTIFY themselves */
+			break;				/* none left: commits send their NOTIFY
+								 * themselves */
 		slot = &shared->slots[number];
 		look_at_queue(&queues[i], slot);
 		if (pg_atomic_read_u32(&slot->pending) != 0)
@@ -324,8 +325,10 @@ due_part(Round *round)
 
 	for (int i = 0; i < nslots; i++)
 		inspect_due(slots[i], clock, round, &due);
+
+	/* the tests' clock may be moved */
 	if (due != DT_NOEND)
-		round->until = Min(round->until, due + (now - clock));	/* the tests' clock may be moved */
+		round->until = Min(round->until, due + (now - clock));
 	if (round->nlook == 0)
 		return true;
 	if (again > now)

@@ -39,7 +39,8 @@ typedef struct LocalQueue
 	Oid			table;			/* hash key */
 	int			slot;			/* -1: not known */
 	uint32		arm_seen;		/* the slot's arm when we last armed */
-	bool		listed;			/* in this transaction's list, so the rest counts */
+	bool		listed;			/* in this transaction's list, so the rest
+								 * counts */
 	bool		visible;		/* made messages visible */
 	bool		taken;			/* took messages */
 	TimestampTz visible_at;		/* they are visible then; DT_NOEND */
@@ -273,7 +274,7 @@ tell(bool aborted)
 	EbDatabase *db = my_database();
 	TimestampTz now = eb_clock_now();
 
-	pg_memory_barrier();		/* our outcome before what we read now (claim 1) */
+	pg_memory_barrier();		/* outcome before flags (claim 1) */
 	for (int i = 0; i < nlisted; i++)
 	{
 		LocalQueue *local = listed[i];

@@ -179,6 +179,10 @@ expiry_limit(int16 class, TimestampTz now, TimestampTz *keep_us)
 static void
 list_interrupted(LeafList *list)
 {
+	Oid			types[1] = {OIDOID};
+	Datum		values[1];
+
+	values[0] = ObjectIdGetDatum(eb_schema_oid());
 	SPI_connect();
 	if (SPI_execute_with_args("SELECT c.oid, c.relname, p.relname, coalesce(i.inhdetachpending, false)"
 							  " FROM pg_catalog.pg_class c"
@@ -187,8 +191,7 @@ list_interrupted(LeafList *list)
 							  " WHERE c.relnamespace = $1 AND c.relkind = 'r'"
 							  " AND (i.inhrelid IS NULL OR i.inhdetachpending)"
 							  " AND pg_catalog.obj_description(c.oid, 'pg_class') = '" CLOSING_MARK "'",
-							  1, (Oid[]) {OIDOID}, (Datum[]) {ObjectIdGetDatum(eb_schema_oid())},
-							  NULL, true, 0) != SPI_OK_SELECT)
+							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for partitions that are being removed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -35,6 +35,7 @@
 #include "catalog.h"
 #include "clock.h"
 #include "errors.h"
+#include "queue/queue_internal.h"
 #include "shmem.h"
 #include "worker/worker_internal.h"
 
@@ -64,7 +65,7 @@ look(const char *name, Look *result)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	AcceptInvalidationMessages();
 	queue = eb_queue_lookup(name, false);
-	eb_check_view_privilege(queue->view, ACL_UPDATE | ACL_SELECT, "queue", name);
+	eb_check_view_privilege(queue->view, EB_QUEUE_RECEIVE, "queue", name);
 	copy = *queue;
 	result->table = copy.table;
 	result->visible = !copy.paused && eb_queue_has_visible(&copy);

@@ -204,3 +204,32 @@ CREATE FUNCTION eb.test_transform(
 	AS 'MODULE_PATHNAME', 'eb_test_transform' LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) IS
 'What a target with this transformation would get for this event.  Give one of: input, a constant; input_path, a path to a part of the event, such as $.detail.items[0].sku or $.detail[''a key'']; input_transformer, {"InputPathsMap": {"variable": "path"}, "InputTemplate": "JSON text with <variable>"}; none gives the whole event.  A placeholder stands for a JSON value outside of quotes, and for text inside of them.  Every template has the variables <eb.rule-name>, <eb.rule-arn>, <eb.bus-name>, <eb.event> (the envelope without detail), <eb.event.json> (with detail) and <eb.event.ingestion-time>, also as <aws.events....>; here the rule is "test-rule", the bus "default", and the time is now.  on_missing says what a path without a value gives: null, omit (the key or element is left out; inside of a string, nothing) or error (2203A).  Raises 22023 with the place of a mistake, 54000 over a limit: 256 kB for each part, 100 variables, a result of 16 times eb.max_entry_size.  Paths and templates are those of Amazon EventBridge''s input transformation.';
+-- bus_explain.c: why an event goes where it goes.
+
+CREATE FUNCTION eb.explain_routing(
+	event jsonb,
+	bus text DEFAULT 'default',
+	OUT rule text,
+	OUT enabled boolean,
+	OUT matched boolean,
+	OUT targets text[],
+	OUT failed_path text,
+	OUT event_value jsonb,
+	OUT predicate text
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'eb_explain_routing' LANGUAGE C;
+COMMENT ON FUNCTION eb.explain_routing(jsonb, text) IS
+'Where an event would go, and why not elsewhere: a row for each rule of the bus, in order of their names.  event is an envelope as read from a queue, or an entry as for put_events; a sketch such as {"source": "shop"} will do.  matched says whether the pattern matches, also for a disabled rule; targets are kind:destination.  For a miss, failed_path is the first field that failed (of several alternatives, of the one that came furthest), event_value what the event has there (null: nothing) and predicate the list of tests that it missed.  Publishes nothing.  Needs SELECT on the view of the bus; 42704 if there is no such bus, 22023 if event is not an object.';
+
+CREATE FUNCTION eb.test_rule(
+	pattern jsonb,
+	bus text DEFAULT 'default',
+	since timestamptz DEFAULT now() - interval '1 day',
+	samples integer DEFAULT 3,
+	OUT scanned bigint,
+	OUT matched bigint,
+	OUT samples_found jsonb
+)
+	AS 'MODULE_PATHNAME', 'eb_test_rule' LANGUAGE C;
+COMMENT ON FUNCTION eb.test_rule(jsonb, text, timestamptz, integer) IS
+'What a rule with this pattern would have got: of the events that the bus logged since then (default: in the last day) how many there are (scanned), how many match (matched), and the newest of those as an array of envelopes (samples_found), as many as samples says (0 to 1000, default 3).  Reads the log, so its time grows with the number of events.  Needs SELECT on the view of the bus; 22023 for a pattern that is not valid.';

@@ -25,7 +25,8 @@ typedef struct EbQueue
 	Oid			table;			/* eb.q_<name> */
 	Oid			view;			/* eb.queue_<name> */
 	Oid			ready_index;	/* (message_id) WHERE visible_at IS NULL */
-	Oid			waiting_index;	/* (visible_at, message_id) WHERE visible_at IS NOT NULL */
+	Oid			waiting_index;	/* (visible_at, message_id) WHERE visible_at
+								 * IS NOT NULL */
 	Oid			group_index;	/* FIFO: (group_id, message_id) */
 	bool		fifo;
 	bool		is_dlq;
@@ -74,7 +75,8 @@ typedef struct EbMoved
 /* One message to be. Absent optional parts are NULL. */
 typedef struct EbDelivery
 {
-	const EbEventPointer *event;	/* routed: its event; filled by the log's flush */
+	const EbEventPointer *event;	/* routed: its event; filled by the log's
+									 * flush */
 	int32		target_id;		/* 0: sent directly */
 	Jsonb	   *body;			/* NULL: the event's envelope */
 	Jsonb	   *headers;		/* of direct messages */
@@ -82,9 +84,9 @@ typedef struct EbDelivery
 	const char *dedup_id;		/* FIFO queues */
 	const char *replay;
 	int64		delay;			/* microseconds; -1: the queue's default */
-	int64		message_id;		/* 0: taken when written; else taken from the clock before
-								 * (standard queues only: ids of a group are
-								 * taken under its lock) */
+	int64		message_id;		/* 0: taken when written; else taken from the
+								 * clock before (standard queues only: ids of
+								 * a group are taken under its lock) */
 	const EbMoved *moved;		/* NULL: a new message */
 } EbDelivery;
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * queue_config.c
- *	  Queues as objects: create, change, drop, pause; looking one up.
+ *	  Queues as objects: create, change, pause.
  *
  * A queue is a row of eb.queues, a table eb.q_<name> (typed, owned by the
  * extension's owner, no privileges for anybody else) with its indexes
@@ -12,13 +12,7 @@
  *
  * Locks: whoever changes configuration takes ShareUpdateExclusiveLock on
  * eb.queues first, so changes run one after the other and readers never
- * wait.  drop_queue then takes AccessExclusiveLock on the queue's table
- * before it looks for what refers to the queue; whoever adds a reference
- * holds AccessShareLock there (eb_queue_open).
- *
- * Rows are cached by name.  An entry is good as long as no invalidation of
- * eb.queues came in; index oids are checked again whenever the table is
- * opened, as REINDEX CONCURRENTLY changes them without touching eb.queues.
+ * wait.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,23 +20,14 @@
 
 #include <math.h>
 
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "common/int.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "catalog.h"
@@ -50,30 +35,6 @@
 #include "errors.h"
 #include "queue/queue_internal.h"
 #include "worker/worker.h"
-
-/* Columns of eb.queues. */
-enum
-{
-	Anum_name = 1,
-	Anum_queue_id,
-	Anum_queue_table,
-	Anum_queue_view,
-	Anum_fifo,
-	Anum_is_dlq,
-	Anum_dead_letter_queue,
-	Anum_max_receive_count,
-	Anum_visibility_timeout,
-	Anum_delay,
-	Anum_retention,
-	Anum_backoff_base,
-	Anum_backoff_factor,
-	Anum_backoff_cap,
-	Anum_min_redelivery_delay,
-	Anum_max_per_group,
-	Anum_dedup_window,
-	Anum_content_dedup,
-	Anum_paused
-};
 
 /* Settings, in the order of the SQL functions' arguments. */
 typedef enum SettingNo
@@ -133,250 +94,6 @@ typedef struct SettingValues
 /* Dead letters wait for a person. */
 #define DLQ_RETENTION "14 days"
 
-typedef struct CacheEntry
-{
-	EbQueue		queue;			/* its name is the hash key */
-	uint64		generation;		/* of eb.queues, taken before the row was read */
-} CacheEntry;
-
-static HTAB *queue_cache = NULL;
-
-/* ------------------------------------------------------------------ */
-/* Looking up                                                         */
-/* ------------------------------------------------------------------ */
-
-/* Infinite intervals (PostgreSQL 17) do not fit either. */
-bool
-eb_interval_microseconds(const Interval *interval, int64 *result)
-{
-	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
-
-	return !pg_mul_s64_overflow(days, USECS_PER_DAY, result) &&
-		!pg_add_s64_overflow(*result, interval->time, result);
-}
-
-int64
-eb_delay_microseconds(const Interval *delay)
-{
-	int64		result;
-
-	if (!eb_interval_microseconds(delay, &result) || result < 0 ||
-		result > EB_MAX_DELAY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("delay \"%s\" is out of range",
-						DatumGetCString(DirectFunctionCall1(interval_out,
-															IntervalPGetDatum(delay)))),
-				 errdetail("It must be between 0 and 1 year.")));
-	return result;
-}
-
-static int64
-interval_attribute(HeapTuple tuple, TupleDesc desc, AttrNumber attno)
-{
-	bool		isnull;
-	int64		result;
-	Datum		value = heap_getattr(tuple, attno, desc, &isnull);
-
-	if (!eb_interval_microseconds(DatumGetIntervalP(value), &result))
-		elog(ERROR, "interval in column %d of eb.queues is out of range", attno);
-	return result;
-}
-
-static void
-fill_from_row(EbQueue *queue, HeapTuple tuple, TupleDesc desc)
-{
-	bool		isnull;
-	Datum		dlq;
-
-#define ATTRIBUTE(attno) heap_getattr(tuple, attno, desc, &isnull)
-	memset(queue, 0, sizeof(EbQueue));
-	text_to_cstring_buffer(DatumGetTextPP(ATTRIBUTE(Anum_name)),
-						   queue->name, NAMEDATALEN);
-	queue->queue_id = DatumGetInt32(ATTRIBUTE(Anum_queue_id));
-	queue->table = DatumGetObjectId(ATTRIBUTE(Anum_queue_table));
-	queue->view = DatumGetObjectId(ATTRIBUTE(Anum_queue_view));
-	queue->fifo = DatumGetBool(ATTRIBUTE(Anum_fifo));
-	queue->is_dlq = DatumGetBool(ATTRIBUTE(Anum_is_dlq));
-	queue->paused = DatumGetBool(ATTRIBUTE(Anum_paused));
-	queue->content_dedup = DatumGetBool(ATTRIBUTE(Anum_content_dedup));
-	dlq = ATTRIBUTE(Anum_dead_letter_queue);
-	if (!isnull)
-		text_to_cstring_buffer(DatumGetTextPP(dlq), queue->dead_letter_queue,
-							   NAMEDATALEN);
-	queue->max_receive_count = DatumGetInt32(ATTRIBUTE(Anum_max_receive_count));
-	queue->max_per_group = DatumGetInt32(ATTRIBUTE(Anum_max_per_group));
-	queue->backoff_factor = DatumGetFloat8(ATTRIBUTE(Anum_backoff_factor));
-#undef ATTRIBUTE
-	queue->visibility_timeout = interval_attribute(tuple, desc, Anum_visibility_timeout);
-	queue->delay = interval_attribute(tuple, desc, Anum_delay);
-	queue->retention = interval_attribute(tuple, desc, Anum_retention);
-	queue->backoff_base = interval_attribute(tuple, desc, Anum_backoff_base);
-	queue->backoff_cap = interval_attribute(tuple, desc, Anum_backoff_cap);
-	queue->min_redelivery_delay = interval_attribute(tuple, desc, Anum_min_redelivery_delay);
-	queue->dedup_window = interval_attribute(tuple, desc, Anum_dedup_window);
-}
-
-/* The committed row, without a look at the queue's table. */
-static bool
-read_row(const char *name, EbQueue *queue)
-{
-	ScanKeyData key;
-	EbConfigScan *scan;
-	HeapTuple	tuple;
-
-	eb_config_key(&key, Anum_name, name);
-	scan = eb_config_open(EB_QUEUES, 1, &key);
-	tuple = eb_config_next(scan);
-	if (tuple != NULL)
-		fill_from_row(queue, tuple, eb_config_desc(scan));
-	eb_config_close(scan);
-	return tuple != NULL;
-}
-
-/*
- * Indexes are known by name: other indexes that the owner may have added do
- * not matter to us.
- */
-static void
-find_indexes(EbQueue *queue, Relation table)
-{
-	List	   *indexes = RelationGetIndexList(table);
-	ListCell   *lc;
-	size_t		prefix = strlen(queue->name) + 2;
-
-	queue->ready_index = queue->waiting_index = queue->group_index = InvalidOid;
-	foreach(lc, indexes)
-	{
-		char	   *name = get_rel_name(lfirst_oid(lc));
-
-		if (name == NULL || strncmp(name, "q_", 2) != 0 ||
-			strncmp(name + 2, queue->name, prefix - 2) != 0)
-			continue;
-		if (strcmp(name + prefix, "$r") == 0)
-			queue->ready_index = lfirst_oid(lc);
-		else if (strcmp(name + prefix, "$w") == 0)
-			queue->waiting_index = lfirst_oid(lc);
-		else if (strcmp(name + prefix, "$g") == 0)
-			queue->group_index = lfirst_oid(lc);
-	}
-	list_free(indexes);
-
-	if (!OidIsValid(queue->ready_index) || !OidIsValid(queue->waiting_index) ||
-		(queue->fifo && !OidIsValid(queue->group_index)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("an index of queue \"%s\" does not exist", queue->name),
-				 errdetail("The table eb.%s needs the indexes $r and $w, and $g if it is a FIFO queue.",
-						   quote_identifier(RelationGetRelationName(table)))));
-}
-
-static CacheEntry *
-cache_find(const char *name, HASHACTION action)
-{
-	if (queue_cache == NULL)
-	{
-		HASHCTL		ctl = {0};
-
-		ctl.keysize = NAMEDATALEN;
-		ctl.entrysize = sizeof(CacheEntry);
-		queue_cache = hash_create("eb queue configuration", 64, &ctl,
-								  HASH_ELEM | HASH_STRINGS);
-	}
-	return hash_search(queue_cache, name, action, NULL);
-}
-
-const EbQueue *
-eb_queue_lookup(const char *name, bool missing_ok)
-{
-	uint64		generation;
-	CacheEntry *entry;
-	EbQueue		queue;
-	Relation	table;
-
-	AcceptInvalidationMessages();
-	generation = eb_catalog_generation(EB_QUEUES);
-	if (strlen(name) < NAMEDATALEN)
-	{
-		entry = cache_find(name, HASH_FIND);
-		if (likely(entry != NULL && entry->generation == generation))
-			return &entry->queue;
-		if (read_row(name, &queue))
-		{
-			table = try_table_open(queue.table, AccessShareLock);
-			if (table == NULL)
-				ereport(ERROR,
-						(errcode(ERRCODE_UNDEFINED_TABLE),
-						 errmsg("table of queue \"%s\" does not exist", name),
-						 errhint("Remove what is left of the queue with eb.drop_queue().")));
-			find_indexes(&queue, table);
-			table_close(table, AccessShareLock);
-
-			entry = cache_find(name, HASH_ENTER);
-			entry->queue = queue;
-			entry->generation = generation;
-			return &entry->queue;
-		}
-		if (entry != NULL)
-			(void) cache_find(name, HASH_REMOVE);
-	}
-	if (!missing_ok)
-		eb_error_missing("queue", name, "Create it with eb.create_queue().");
-	return NULL;
-}
-
-Relation
-eb_queue_open(const EbQueue *queue, LOCKMODE lockmode)
-{
-	Relation	table = try_table_open(queue->table, lockmode);
-	List	   *indexes;
-
-	if (table == NULL)
-		eb_error_missing("queue", queue->name, "Create it with eb.create_queue().");
-
-	indexes = RelationGetIndexList(table);
-	if (!list_member_oid(indexes, queue->ready_index) ||
-		!list_member_oid(indexes, queue->waiting_index) ||
-		(queue->fifo && !list_member_oid(indexes, queue->group_index)))
-		find_indexes(unconstify(EbQueue *, queue), table);
-	list_free(indexes);
-	return table;
-}
-
-int
-eb_queue_list(EbQueue **queues)
-{
-	EbConfigScan *scan = eb_config_open(EB_QUEUES, 0, NULL);
-	HeapTuple	tuple;
-	int			n = 0,
-				allocated = 16;
-
-	*queues = palloc(allocated * sizeof(EbQueue));
-	while ((tuple = eb_config_next(scan)) != NULL)
-	{
-		EbQueue    *queue;
-		Relation	table;
-
-		if (n == allocated)
-		{
-			allocated *= 2;
-			*queues = repalloc_huge(*queues, allocated * sizeof(EbQueue));
-		}
-		queue = &(*queues)[n];
-		fill_from_row(queue, tuple, eb_config_desc(scan));
-
-		/* one whose table was dropped by hand holds nothing */
-		table = try_table_open(queue->table, AccessShareLock);
-		if (table == NULL)
-			continue;
-		find_indexes(queue, table);
-		table_close(table, AccessShareLock);
-		n++;
-	}
-	eb_config_close(scan);
-	return n;
-}
-
 /* ------------------------------------------------------------------ */
 /* Settings                                                           */
 /* ------------------------------------------------------------------ */
@@ -385,7 +102,7 @@ static void
 check_range(const char *queue, const Setting *setting, Datum value)
 {
 	double		number;
-	int64		microseconds;
+	int64		microseconds = 0;
 	Oid			output;
 	bool		is_varlena;
 	bool		ok;
@@ -439,45 +156,47 @@ settings_from_arguments(FunctionCallInfo fcinfo, int base, bool null_ok,
 	}
 }
 
-/* Settings that must fit each other; old: the queue's, or NULL if new. */
 static void
-check_together(const char *name, bool fifo, const EbQueue *old,
-			   const SettingValues *settings)
+take_interval(const SettingValues *settings, SettingNo i, int64 *microseconds)
 {
-	int64		microseconds[SETTINGS];
-	int			max_per_group;
-	bool		content_dedup;
+	if (!settings->isnull[i])
+		(void) eb_interval_microseconds(DatumGetIntervalP(settings->value[i]),
+										microseconds);
+}
 
-#define INTERVAL_OF(i, field) \
-	do { \
-		if (settings->isnull[i]) \
-			microseconds[i] = old->field; \
-		else \
-			(void) eb_interval_microseconds(DatumGetIntervalP(settings->value[i]), \
-										 &microseconds[i]); \
-	} while (0)
-	INTERVAL_OF(DELAY, delay);
-	INTERVAL_OF(RETENTION, retention);
-	INTERVAL_OF(BACKOFF_BASE, backoff_base);
-	INTERVAL_OF(BACKOFF_CAP, backoff_cap);
-#undef INTERVAL_OF
-	max_per_group = settings->isnull[MAX_PER_GROUP] ? old->max_per_group :
-		DatumGetInt32(settings->value[MAX_PER_GROUP]);
-	content_dedup = settings->isnull[CONTENT_DEDUP] ? old->content_dedup :
-		DatumGetBool(settings->value[CONTENT_DEDUP]);
+/* Settings that must fit each other; null ones are those of the queue. */
+static void
+check_together(const EbQueue *queue, const SettingValues *settings)
+{
+	const char *name = queue->name;
+	int64		delay = queue->delay;
+	int64		retention = queue->retention;
+	int64		base = queue->backoff_base;
+	int64		cap = queue->backoff_cap;
+	int			max_per_group = queue->max_per_group;
+	bool		content_dedup = queue->content_dedup;
 
-	if (microseconds[BACKOFF_CAP] < microseconds[BACKOFF_BASE])
+	take_interval(settings, DELAY, &delay);
+	take_interval(settings, RETENTION, &retention);
+	take_interval(settings, BACKOFF_BASE, &base);
+	take_interval(settings, BACKOFF_CAP, &cap);
+	if (!settings->isnull[MAX_PER_GROUP])
+		max_per_group = DatumGetInt32(settings->value[MAX_PER_GROUP]);
+	if (!settings->isnull[CONTENT_DEDUP])
+		content_dedup = DatumGetBool(settings->value[CONTENT_DEDUP]);
+
+	if (cap < base)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("backoff_cap of queue \"%s\" is smaller than its backoff_base",
 						name)));
-	if (microseconds[DELAY] >= microseconds[RETENTION])
+	if (delay >= retention)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delay of queue \"%s\" is not shorter than its retention",
 						name),
 				 errdetail("Its messages would expire before anybody could receive them.")));
-	if (!fifo && (max_per_group != 1 || content_dedup))
+	if (!queue->fifo && (max_per_group != 1 || content_dedup))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s cannot be set for queue \"%s\"",
@@ -489,12 +208,8 @@ check_together(const char *name, bool fifo, const EbQueue *old,
 /* Create                                                             */
 /* ------------------------------------------------------------------ */
 
-/*
- * <name>_dlq; where that is too long, the name's beginning and a hash of the
- * whole keep it unique.
- */
-static void
-default_dlq_name(const char *name, char *result)
+void
+eb_queue_default_dlq(const char *name, char *result)
 {
 	if (strlen(name) + strlen("_dlq") <= EB_NAME_MAX)
 		snprintf(result, NAMEDATALEN, "%s_dlq", name);
@@ -521,7 +236,7 @@ next_queue_id(void)
 	while ((tuple = eb_config_next(scan)) != NULL)
 	{
 		bool		isnull;
-		int32		id = DatumGetInt32(heap_getattr(tuple, Anum_queue_id,
+		int32		id = DatumGetInt32(heap_getattr(tuple, EB_QUEUES_QUEUE_ID,
 													eb_config_desc(scan), &isnull));
 
 		last = Max(last, id);
@@ -669,7 +384,7 @@ check_dead_letter_queue(const char *queue, const EbQueue *dlq)
 							dlq->name, queue),
 					 errdetail("Its own dead letters lead back to \"%s\".", queue)));
 		if (next.dead_letter_queue[0] == '\0' ||
-			!read_row(pstrdup(next.dead_letter_queue), &next))
+			!eb_queue_read(pstrdup(next.dead_letter_queue), &next))
 			break;
 	}
 }
@@ -703,7 +418,7 @@ ensure_dead_letter_queue(const char *queue, const char *name,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("queue \"%s\" cannot be its own dead-letter queue", queue)));
-	if (read_row(name, &dlq))
+	if (eb_queue_read(name, &dlq))
 	{
 		check_dead_letter_queue(queue, &dlq);
 		mark_as_dlq(&dlq);
@@ -740,7 +455,7 @@ eb_create_queue(PG_FUNCTION_ARGS)
 	char	   *name = text_argument(fcinfo, 0, "name");
 	char	   *dlq;
 	SettingValues settings;
-	EbQueue		existing;
+	EbQueue		queue = {0};
 	bool		fifo;
 
 	PreventCommandIfReadOnly("eb.create_queue()");
@@ -749,11 +464,13 @@ eb_create_queue(PG_FUNCTION_ARGS)
 	fifo = PG_GETARG_BOOL(1);
 	eb_check_name("queue", name);
 	settings_from_arguments(fcinfo, 2, false, name, &settings);
-	check_together(name, fifo, NULL, &settings);
+	strlcpy(queue.name, name, NAMEDATALEN);
+	queue.fifo = fifo;
+	check_together(&queue, &settings);
 	if (PG_ARGISNULL(DEAD_LETTER_ARG(2)))
 	{
 		dlq = palloc(NAMEDATALEN);
-		default_dlq_name(name, dlq);
+		eb_queue_default_dlq(name, dlq);
 	}
 	else
 	{
@@ -763,7 +480,7 @@ eb_create_queue(PG_FUNCTION_ARGS)
 	}
 
 	lock_configuration();
-	if (read_row(name, &existing))
+	if (eb_queue_read(name, &queue))
 		eb_error_exists("queue", name);
 	check_name_is_free(name);
 	if (dlq != NULL)
@@ -775,15 +492,14 @@ eb_create_queue(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* A queue that the current user is about to change. */
-static EbQueue
-queue_to_change(const char *name, const char *function)
+EbQueue
+eb_queue_to_change(const char *name, const char *function)
 {
 	EbQueue		queue;
 
 	PreventCommandIfReadOnly(function);
 	lock_configuration();
-	if (!read_row(name, &queue))
+	if (!eb_queue_read(name, &queue))
 		eb_error_missing("queue", name, "Create it with eb.create_queue().");
 	eb_check_view_privilege(queue.view, EB_QUEUE_ADMIN, "queue", name);
 	return queue;
@@ -795,7 +511,7 @@ Datum
 eb_update_queue(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_argument(fcinfo, 0, "name");
-	EbQueue		queue = queue_to_change(name, "eb.update_queue()");
+	EbQueue		queue = eb_queue_to_change(name, "eb.update_queue()");
 	SettingValues settings;
 	EbOwnerContext context;
 	Oid			types[3 + SETTINGS];
@@ -804,7 +520,7 @@ eb_update_queue(PG_FUNCTION_ARGS)
 	int			n = 0;
 
 	settings_from_arguments(fcinfo, 1, true, name, &settings);
-	check_together(name, queue.fifo, &queue, &settings);
+	check_together(&queue, &settings);
 	if (!PG_ARGISNULL(DEAD_LETTER_ARG(1)))
 	{
 		char	   *dlq_name = text_to_cstring(PG_GETARG_TEXT_PP(DEAD_LETTER_ARG(1)));
@@ -812,7 +528,7 @@ eb_update_queue(PG_FUNCTION_ARGS)
 
 		if (dlq_name[0] != '\0')
 		{
-			if (!read_row(dlq_name, &dlq))
+			if (!eb_queue_read(dlq_name, &dlq))
 				eb_error_missing("queue", dlq_name, "Create it with eb.create_queue().");
 			check_dead_letter_queue(name, &dlq);
 			mark_as_dlq(&dlq);
@@ -861,7 +577,7 @@ set_paused(FunctionCallInfo fcinfo, bool paused)
 	EbOwnerContext context;
 	EbQueue		queue;
 
-	queue = queue_to_change(name, paused ? "eb.pause_queue()" : "eb.resume_queue()");
+	queue = eb_queue_to_change(name, paused ? "eb.pause_queue()" : "eb.resume_queue()");
 	values[0] = CStringGetTextDatum(name);
 	values[1] = BoolGetDatum(paused);
 	eb_owner_begin(&context);
@@ -889,221 +605,5 @@ Datum
 eb_resume_queue(PG_FUNCTION_ARGS)
 {
 	set_paused(fcinfo, false);
-	PG_RETURN_VOID();
-}
-
-/* ------------------------------------------------------------------ */
-/* Drop                                                               */
-/* ------------------------------------------------------------------ */
-
-#define MAX_NAMED 10			/* references that an error lists */
-
-/* Collects lines for a DETAIL. */
-static void
-add_reference(StringInfo detail, int *n, const char *line)
-{
-	if (++*n <= MAX_NAMED)
-		appendStringInfo(detail, "%s%s", *n > 1 ? "\n" : "", line);
-}
-
-static void
-finish_references(StringInfo detail, int n)
-{
-	if (n > MAX_NAMED)
-		appendStringInfo(detail, "\nAnd %d more.", n - MAX_NAMED);
-}
-
-/* Refuse to drop what rules deliver to. */
-static void
-refuse_if_target(const char *name)
-{
-	EbConfigScan *scan = eb_config_open(EB_TARGETS, 0, NULL);
-	TupleDesc	desc = eb_config_desc(scan);
-	int			columns[5];
-	static const char *const column_names[5] = {"bus", "rule", "name", "kind", "destination"};
-	StringInfoData detail;
-	HeapTuple	tuple;
-	int			n = 0;
-
-	for (int i = 0; i < 5; i++)
-		columns[i] = get_attnum(TupleDescAttr(desc, 0)->attrelid, column_names[i]);
-	initStringInfo(&detail);
-	while ((tuple = eb_config_next(scan)) != NULL)
-	{
-		char	   *value[5];
-		bool		isnull;
-
-		for (int i = 0; i < 5; i++)
-			value[i] = TextDatumGetCString(heap_getattr(tuple, columns[i], desc, &isnull));
-		if (strcmp(value[3], "queue") == 0 && strcmp(value[4], name) == 0)
-			add_reference(&detail, &n,
-						  psprintf("Rule \"%s\" of bus \"%s\" delivers to it (target \"%s\").",
-								   value[1], value[0], value[2]));
-	}
-	eb_config_close(scan);
-	if (n == 0)
-		return;
-	finish_references(&detail, n);
-	ereport(ERROR,
-			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			 errmsg("cannot drop queue \"%s\" because rules deliver to it", name),
-			 errdetail("%s", detail.data),
-			 errhint("Remove the targets with eb.remove_target() first.")));
-}
-
-/* How many other queues send their dead letters to name; lists them. */
-static int
-find_sources(const char *name, const char *except, StringInfo detail)
-{
-	EbConfigScan *scan = eb_config_open(EB_QUEUES, 0, NULL);
-	HeapTuple	tuple;
-	EbQueue		queue;
-	int			n = 0;
-
-	while ((tuple = eb_config_next(scan)) != NULL)
-	{
-		fill_from_row(&queue, tuple, eb_config_desc(scan));
-		if (strcmp(queue.dead_letter_queue, name) == 0 &&
-			(except == NULL || strcmp(queue.name, except) != 0) && detail)
-			add_reference(detail, &n, psprintf("Queue \"%s\" sends its dead letters there.", queue.name));
-		else if (strcmp(queue.dead_letter_queue, name) == 0 &&
-				 (except == NULL || strcmp(queue.name, except) != 0))
-			n++;
-	}
-	eb_config_close(scan);
-	if (detail)
-		finish_references(detail, n);
-	return n;
-}
-
-static void
-refuse_if_dead_letter_queue(const char *name)
-{
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	if (find_sources(name, name, &detail) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop queue \"%s\" because it is a dead-letter queue in use", name),
-				 errdetail("%s", detail.data),
-				 errhint("Give them another one, or none (''), with eb.update_queue(), or drop them first.")));
-}
-
-/* Any message at all; the caller has locked out everybody else. */
-static bool
-holds_messages(Oid relid)
-{
-	Relation	table = table_open(relid, NoLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(table, snapshot, 0, NULL);
-	TupleTableSlot *slot = table_slot_create(table, NULL);
-	bool		found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
-
-	ExecDropSingleTupleTableSlot(slot);
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(table, NoLock);
-	return found;
-}
-
-/* Lock a queue's table against everybody; false if it is gone. */
-static bool
-lock_table_for_drop(const EbQueue *queue)
-{
-	Relation	table = try_table_open(queue->table, AccessExclusiveLock);
-
-	if (table == NULL)
-		return false;
-	table_close(table, NoLock);
-	return true;
-}
-
-static void
-drop_one(const EbQueue *queue)
-{
-	EbOwnerContext context;
-	Oid			types[1] = {TEXTOID};
-	Datum		values[1];
-
-	values[0] = CStringGetTextDatum(queue->name);
-	eb_owner_begin(&context);
-	if (get_rel_name(queue->view) != NULL)
-		eb_sql_execute("DROP VIEW eb.%s",
-					   quote_identifier(psprintf("queue_%s", queue->name)));
-	if (get_rel_name(queue->table) != NULL)
-		eb_sql_execute("DROP TABLE eb.%s",
-					   quote_identifier(psprintf("q_%s", queue->name)));
-	(void) eb_sql_with_args("DELETE FROM eb.queues WHERE name = $1",
-							1, types, values, NULL);
-
-	/* the next queue may get this id */
-	if (queue->fifo && OidIsValid(eb_relation_oid("deduplication")))
-		eb_sql_execute("DELETE FROM eb.deduplication WHERE queue_id = %d", queue->queue_id);
-	eb_owner_end(&context);
-}
-
-/*
- * The dead-letter queue that create_queue made beside a queue goes with it,
- * unless it serves another queue, too, or holds letters that nobody allowed
- * to drop.
- */
-static void
-drop_own_dead_letter_queue(const EbQueue *queue, bool with_dead_letters)
-{
-	char		own[NAMEDATALEN];
-	EbQueue		dlq;
-
-	default_dlq_name(queue->name, own);
-	if (strcmp(queue->dead_letter_queue, own) != 0 || !read_row(own, &dlq) ||
-		!dlq.is_dlq || find_sources(own, queue->name, NULL) > 0)
-		return;
-	if (pg_class_aclcheck(dlq.view, GetUserId(), EB_QUEUE_ADMIN) != ACLCHECK_OK)
-	{
-		ereport(NOTICE,
-				(errmsg("dead-letter queue \"%s\" stays", own),
-				 errdetail("You may not drop it.")));
-		return;
-	}
-	if (lock_table_for_drop(&dlq) && !with_dead_letters && holds_messages(dlq.table))
-	{
-		ereport(NOTICE,
-				(errmsg("dead-letter queue \"%s\" stays", own),
-				 errdetail("It holds dead letters."),
-				 errhint("Redrive them to another queue, or drop it with eb.drop_queue(%s, with_dead_letters => true).",
-						 quote_literal_cstr(own))));
-		return;
-	}
-	refuse_if_target(own);
-	drop_one(&dlq);
-}
-
-PG_FUNCTION_INFO_V1(eb_drop_queue);
-
-Datum
-eb_drop_queue(PG_FUNCTION_ARGS)
-{
-	char	   *name = text_argument(fcinfo, 0, "name");
-	bool		with_dead_letters;
-	EbQueue		queue;
-
-	if (PG_ARGISNULL(1))
-		eb_error_null("with_dead_letters");
-	with_dead_letters = PG_GETARG_BOOL(1);
-	queue = queue_to_change(name, "eb.drop_queue()");
-
-	/* from here on nobody adds a reference: that takes a lock on the table */
-	if (lock_table_for_drop(&queue) && queue.is_dlq && !with_dead_letters &&
-		holds_messages(queue.table))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("queue \"%s\" holds dead letters", name),
-				 errhint("Redrive or purge them first, or use eb.drop_queue(%s, with_dead_letters => true).",
-						 quote_literal_cstr(name))));
-	refuse_if_target(name);
-	refuse_if_dead_letter_queue(name);
-	drop_one(&queue);
-	drop_own_dead_letter_queue(&queue, with_dead_letters);
-	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }

@@ -66,7 +66,7 @@ struct EbDeadLetters
 /* Letters                                                            */
 /* ------------------------------------------------------------------ */
 
-Jsonb *
+Jsonb	   *
 eb_queue_event_envelope(const EbEventPointer *pointer, EbEvent *event, bool found)
 {
 	if (!found)
@@ -144,7 +144,7 @@ push_text(JsonbParseState **state, const char *key, const char *value)
 	(void) pushJsonbValue(state, WJB_VALUE, &v);
 }
 
-Jsonb *
+Jsonb	   *
 eb_queue_lasting_headers(const EbEvent *event)
 {
 	JsonbParseState *state = NULL;

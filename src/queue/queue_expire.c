@@ -43,8 +43,8 @@ typedef struct Removal
 {
 	const EbQueue *queue;
 	Relation	table;
-	bool		writing;		/* editor is set up: not before something is to be
-								 * deleted, so that looking costs no
+	bool		writing;		/* editor is set up: not before something is
+								 * to be deleted, so that looking costs no
 								 * transaction id */
 	EbRowEditor editor;
 	int64		done;

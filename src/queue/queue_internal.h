@@ -48,7 +48,52 @@
 #define EB_QUEUE_RECEIVE	(ACL_UPDATE | ACL_DELETE)
 #define EB_QUEUE_ADMIN		ACL_TRUNCATE
 
+/* Columns of eb.queues that the code reads. */
+enum
+{
+	EB_QUEUES_NAME = 1,
+	EB_QUEUES_QUEUE_ID,
+	EB_QUEUES_QUEUE_TABLE,
+	EB_QUEUES_QUEUE_VIEW,
+	EB_QUEUES_FIFO,
+	EB_QUEUES_IS_DLQ,
+	EB_QUEUES_DEAD_LETTER_QUEUE,
+	EB_QUEUES_MAX_RECEIVE_COUNT,
+	EB_QUEUES_VISIBILITY_TIMEOUT,
+	EB_QUEUES_DELAY,
+	EB_QUEUES_RETENTION,
+	EB_QUEUES_BACKOFF_BASE,
+	EB_QUEUES_BACKOFF_FACTOR,
+	EB_QUEUES_BACKOFF_CAP,
+	EB_QUEUES_MIN_REDELIVERY_DELAY,
+	EB_QUEUES_MAX_PER_GROUP,
+	EB_QUEUES_DEDUP_WINDOW,
+	EB_QUEUES_CONTENT_DEDUP,
+	EB_QUEUES_PAUSED
+};
+
+/* ---- queue_lookup.c ---- */
+
+/* A queue from its row, without index oids. */
+extern void eb_queue_from_row(EbQueue *queue, HeapTuple tuple, TupleDesc desc);
+
+/* The newest committed row by name; does not look at the queue's table. */
+extern bool eb_queue_read(const char *name, EbQueue *queue);
+
 /* ---- queue_config.c ---- */
+
+/*
+ * A queue that the current user is about to change: locks configuration,
+ * checks that the queue exists and may be administered.
+ */
+extern EbQueue eb_queue_to_change(const char *name, const char *function);
+
+/*
+ * Name of the dead-letter queue that is made with a queue: <name>_dlq; where
+ * that is too long, the name's beginning and a hash of the whole.  result:
+ * NAMEDATALEN bytes.
+ */
+extern void eb_queue_default_dlq(const char *name, char *result);
 
 /*
  * Microseconds of an interval: days of 24 hours, months of 30 days.  False if
@@ -59,7 +104,8 @@ extern bool eb_interval_microseconds(const Interval *interval, int64 *result);
 /* The delay of a message; raises if it is out of range. */
 extern int64 eb_delay_microseconds(const Interval *delay);
 
-#define EB_MAX_DELAY	(366 * USECS_PER_DAY)	/* "1 year", of a queue or a message */
+#define EB_MAX_DELAY	(366 * USECS_PER_DAY)	/* "1 year", of a queue or a
+												 * message */
 /* The two ways into a queue, each with a floor. */
 typedef enum EbQueueIndex
 {
@@ -213,7 +259,8 @@ typedef struct EbRowChange
 	TimestampTz visible_at;
 	bool		lease;			/* one more receive, by us */
 	bool		release;		/* ends the lease */
-	const char *error;			/* with release: new last_error; NULL: as it was */
+	const char *error;			/* with release: new last_error; NULL: as it
+								 * was */
 } EbRowChange;
 
 typedef struct EbRowEditor

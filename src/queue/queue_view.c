@@ -52,7 +52,7 @@ typedef enum InsertColumn
 	HEADERS,
 	DEDUP_ID,
 	INSERT_COLUMNS
-} InsertColumn;
+}			InsertColumn;
 
 static const char *const insert_columns[INSERT_COLUMNS] = {
 	"body", "delay", "group_id", "headers", "dedup_id"
@@ -68,7 +68,8 @@ typedef struct ViewBuffer
 	AttrNumber	enqueued_at_attno;
 	AttrNumber	state_attno;
 	MemoryContext context;		/* this struct and all below */
-	MemoryContext rows;			/* batch and what its rows point to; reset by a flush */
+	MemoryContext rows;			/* batch and what its rows point to; reset by
+								 * a flush */
 	EbSendBatch *batch;			/* NULL: empty */
 	int			nrows;
 	Size		nbytes;
@@ -220,8 +221,6 @@ flush_buffer(ViewBuffer *buffer, int64 *message_ids)
 	MemoryContext old;
 	EbSendBatch *batch = buffer->batch;
 
-	if (batch == NULL)
-		return;
 	buffer->batch = NULL;
 	old = MemoryContextSwitchTo(buffer->rows);
 	eb_send_finish(batch, message_ids);
@@ -345,7 +344,8 @@ eb_queue_view_flush(PG_FUNCTION_ARGS)
 
 	if (buffer != NULL)
 	{
-		flush_buffer(buffer, NULL);
+		if (buffer->batch != NULL)
+			flush_buffer(buffer, NULL);
 		*find_buffer(buffer->view) = buffer->next;
 		MemoryContextDelete(buffer->context);
 	}

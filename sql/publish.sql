@@ -160,6 +160,18 @@ SELECT count(*) FROM eb.put_events('[
 COMMIT;
 SELECT detail_type, correlation_id, causation_id, traceparent FROM eb.bus_pub WHERE source = 'ctx' ORDER BY id;
 
+-- A message in process goes before the session, but not before the detail.
+SELECT eb.create_queue('pub_ctx', dead_letter_queue => '');
+SELECT eb.send('pub_ctx', '{}', headers => '{"correlation-id": "message-c", "causation-id": "message-m"}') IS NOT NULL AS sent;
+BEGIN;
+SET LOCAL eb.correlation_id = 'session-c';
+SELECT count(*) FROM eb.consume('pub_ctx');
+SELECT eb.put_event('ctx2', '1', '{}', 'pub') IS NOT NULL AS put;
+SELECT eb.put_event('ctx2', '2', '{"correlationId": "detail-c"}', 'pub') IS NOT NULL AS put;
+COMMIT;
+SELECT detail_type, correlation_id FROM eb.bus_pub WHERE source = 'ctx2' ORDER BY id;
+SELECT eb.drop_queue('pub_ctx');
+
 -- A batch that is larger than any buffer comes out complete and in order.
 SELECT count(*), min(index), max(index), count(DISTINCT event_id), sum(matched)
 FROM eb.put_events((SELECT jsonb_agg(jsonb_build_object('source', 'bulk', 'detail-type', 't',

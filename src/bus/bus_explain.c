@@ -191,7 +191,7 @@ targets_of(TargetReader *reader, const char *rule)
 	ArrayBuildState *labels = initArrayResult(TEXTOID, CurrentMemoryContext, false);
 
 	while (reader->rule && strcmp(reader->rule, rule) < 0)
-		next_target(reader);		/* of a rule that is gone */
+		next_target(reader);	/* of a rule that is gone */
 	while (reader->rule && strcmp(reader->rule, rule) == 0)
 	{
 		accumArrayResult(labels, reader->label, false, TEXTOID, CurrentMemoryContext);

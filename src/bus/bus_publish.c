@@ -211,7 +211,10 @@ setting_text(const char *setting)
 	return setting && setting[0] != '\0' ? setting : NULL;
 }
 
-/* The entry's own, else the detail's, the session's, the message's in process. */
+/*
+ * The entry's own, else the detail's, the message's in process, the session's:
+ * what is known about this event goes before what was said for all of them.
+ */
 static void
 fill_context(EbEvent *event)
 {
@@ -221,12 +224,6 @@ fill_context(EbEvent *event)
 		event->correlation_id = detail_text(event->detail, "correlationId");
 	if (!event->causation_id)
 		event->causation_id = detail_text(event->detail, "causationId");
-	if (!event->correlation_id)
-		event->correlation_id = setting_text(eb_correlation_id);
-	if (!event->causation_id)
-		event->causation_id = setting_text(eb_causation_id);
-	if (!event->traceparent)
-		event->traceparent = setting_text(eb_traceparent);
 	if (message)
 	{
 		if (!event->correlation_id)
@@ -237,6 +234,12 @@ fill_context(EbEvent *event)
 			event->traceparent = message->traceparent;
 		event->hops = Max(event->hops, message->hops);
 	}
+	if (!event->correlation_id)
+		event->correlation_id = setting_text(eb_correlation_id);
+	if (!event->causation_id)
+		event->causation_id = setting_text(eb_causation_id);
+	if (!event->traceparent)
+		event->traceparent = setting_text(eb_traceparent);
 }
 
 /* ---- targets ---- */

@@ -125,7 +125,7 @@ $$Publish one event in the current transaction; returns its id.
 
 detail is a JSON object.  time is the producer's (null: now).  headers is an object for what is not part of the event.  group_key: events of one group are delivered in order by FIFO queues.
 
-Where correlation_id, causation_id and traceparent are null they come from detail.correlationId and detail.causationId, else from the settings eb.correlation_id, eb.causation_id and eb.traceparent, else from the message in process (eb.processing).
+Where correlation_id, causation_id and traceparent are null they come from detail.correlationId and detail.causationId, else from the message in process (eb.processing), else from the settings eb.correlation_id, eb.causation_id and eb.traceparent.
 
 Needs INSERT on the bus's view.  Raises invalid_parameter_value, reserved_name for a source that begins with "eb.", program_limit_exceeded for more than eb.max_entry_size bytes.$$;
 

@@ -469,8 +469,9 @@ redrive_index(Redrive *redrive, EbQueueIndex which, int64 upto)
 		fill_letter(letter, scan.slot);
 		MemoryContextSwitchTo(old);
 		eb_queue_scan_took(&scan);
-		if (redrive->dlq.fifo && letter->delivery.group_id != NULL)
-			redrive->groups = lappend(redrive->groups, pstrdup(letter->delivery.group_id));
+		if (redrive->dlq.fifo)
+			redrive->groups = lappend(redrive->groups,
+									  TextDatumGetCString(eb_fifo_group(scan.slot)));
 		redrive->targets[redrive->n++] = destination;
 		redrive->done++;
 		if (redrive->n == REDRIVE_CHUNK)

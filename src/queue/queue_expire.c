@@ -79,9 +79,8 @@ remove_row(Removal *removal, TupleTableSlot *row, TM_FailureData *why)
 	if (result != TM_Ok)
 		return result;
 	removal->done++;
-	if (removal->queue->fifo && !parked && !row->tts_isnull[EB_DELIVERY_GROUP_ID - 1])
-		removal->groups = lappend(removal->groups,
-								  TextDatumGetCString(row->tts_values[EB_DELIVERY_GROUP_ID - 1]));
+	if (removal->queue->fifo && !parked)
+		removal->groups = lappend(removal->groups, TextDatumGetCString(eb_fifo_group(row)));
 	return TM_Ok;
 }
 

@@ -63,7 +63,20 @@ struct EbPatternBuilder
 	EbVector	bounds;
 	EbVector	intervals;
 	EbVector	slots;			/* EbCSlot, not yet hashed */
+	EbVector	exclusions;
+	EbVector	exclusion_groups;
+	EbVector	excluded;
+	uint32		nmarks;
 };
+
+/* A conjunction that is to be found by exclusion, through one of its terms */
+typedef struct EbExclusion
+{
+	uint32		conjunction;
+	uint32		term;
+	uint32		placement;		/* in words */
+	bool		complete;		/* no other term is open */
+} EbExclusion;
 
 static inline const EbCTest *
 eb_build_test(const EbPatternBuilder *b, uint32 test)
@@ -73,7 +86,10 @@ eb_build_test(const EbPatternBuilder *b, uint32 test)
 
 extern void eb_index_build(EbPatternBuilder *b);
 extern void eb_entry_fill(EbPatternBuilder *b, uint32 entry,
-						  const uint32 *preds, const uint32 *postings,
-						  uint32 npreds);
+						  const uint32 *tests, const uint32 *postings,
+						  uint32 ntests);
+extern bool eb_term_excludes(const EbPatternBuilder *b, uint32 term);
+extern uint32 eb_exclusions_build(EbPatternBuilder *b, EbExclusion *list,
+								  uint32 n);
 
 #endif							/* EB_PATTERN_BUILD_H */

@@ -624,6 +624,14 @@ renumber_all(EbPatternBuilder *b, const uint32 *renumber, EbVector *nodes,
 		for (uint32 s = 0; s < shape->nshared; s++)
 			WORD(b, shape->shared + s) = renumber[WORD(b, shape->shared + s)];
 	}
+	for (uint32 i = 0; i < b->exclusion_groups.n; i++)
+	{
+		EbCExclusionGroup *group = EB_AT(b->exclusion_groups,
+										 EbCExclusionGroup, i);
+
+		if (group->node != EB_NONE)
+			group->node = renumber[group->node];
+	}
 	for (uint32 i = 0; i < b->entries.n; i++)
 	{
 		EbCEntry   *entry = EB_AT(b->entries, EbCEntry, i);
@@ -771,6 +779,10 @@ write_block(EbPatternBuilder *b, EbVector *nodes, StringInfo keys,
 		natoms += test->kind == EB_TEST_STRING || test->kind == EB_TEST_NUMBER;
 	}
 
+	if (b->words.n > EB_MAX_WORDS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("set of event patterns is too large to compile")));
 	memset(&head, 0, sizeof(head));
 	head.head.magic = EB_PATTERN_MAGIC;
 	head.head.nrules = b->nrules;
@@ -778,6 +790,7 @@ write_block(EbPatternBuilder *b, EbVector *nodes, StringInfo keys,
 	head.nterms = b->cterms.n;
 	head.nconjunctions = b->conjunctions.n;
 	head.nstates = b->states.n;
+	head.nmarks = b->nmarks;
 	head.slot_mask = table_size(b->slots.n) - 1;
 	head.atom_mask = table_size(natoms) - 1;
 	head.nodes = reserve(&size, (Size) nodes->n * sizeof(EbCNode));
@@ -793,6 +806,11 @@ write_block(EbPatternBuilder *b, EbVector *nodes, StringInfo keys,
 	head.states = reserve(&size, (Size) b->states.n * sizeof(EbCState));
 	head.entries = reserve(&size, (Size) b->entries.n * sizeof(EbCEntry));
 	head.details = reserve(&size, (Size) b->details.n * sizeof(EbCDetail));
+	head.exclusions = reserve(&size, (Size) b->exclusions.n *
+							  sizeof(EbCExclusions));
+	head.exclusion_groups = reserve(&size, (Size) b->exclusion_groups.n *
+									sizeof(EbCExclusionGroup));
+	head.excluded = reserve(&size, (Size) b->excluded.n * sizeof(EbCExcluded));
 	head.bounds = reserve(&size, (Size) b->bounds.n * sizeof(EbCBound));
 	head.intervals = reserve(&size, (Size) b->intervals.n *
 							 sizeof(EbCInterval));
@@ -824,6 +842,9 @@ write_block(EbPatternBuilder *b, EbVector *nodes, StringInfo keys,
 	put(c, c->states, &b->states);
 	put(c, c->entries, &b->entries);
 	put(c, c->details, &b->details);
+	put(c, c->exclusions, &b->exclusions);
+	put(c, c->exclusion_groups, &b->exclusion_groups);
+	put(c, c->excluded, &b->excluded);
 	put(c, c->intervals, &b->intervals);
 	put(c, c->bounds, &b->bounds);
 

@@ -126,7 +126,40 @@ typedef struct EbCState
 	uint32		first_entry;
 	uint32		nentries;
 	uint32		placements;		/* that no entry leads to, or EB_NONE */
+	uint32		exclusions;		/* in exclusions[], or EB_NONE */
 } EbCState;
+
+/*
+ * Conjunctions that all hold but those struck out: see pattern_exclude.c.
+ * Each has a position, counted from 0.
+ */
+typedef struct EbCExclusions
+{
+	uint32		state;			/* its postings strike out positions */
+	uint32		n;
+	uint32		items;			/* in excluded[] */
+	uint32		first_mark;		/* where the scratch marks position 0 */
+	uint32		ngroups;
+	uint32		groups;			/* in exclusion_groups[] */
+} EbCExclusions;
+
+/* Positions in a row that need a leaf at one node (or none: EB_NONE) */
+typedef struct EbCExclusionGroup
+{
+	uint32		node;
+	uint32		first;
+	uint32		n;
+} EbCExclusionGroup;
+
+typedef struct EbCExcluded
+{
+	uint32		rule;
+	uint32		placement;		/* one alone, in words[]; with this bit there
+								 * is nothing to verify in it if it was not
+								 * struck out: */
+} EbCExcluded;
+
+#define EB_EXCLUDED_COMPLETE	0x80000000
 
 /* A state with more entries is searched for the nodes that the event has. */
 #define EB_STATE_SCAN_MAX	8
@@ -212,8 +245,13 @@ typedef struct EbCAtom
 	uint32		test;			/* EB_NONE = free */
 } EbCAtom;
 
-/* A posting is the place of placements in words[], or a state with this bit */
+/*
+ * A posting is the place of placements in words[], or a state, or the place of
+ * positions to strike out in words[].
+ */
 #define EB_POSTING_STATE	0x80000000
+#define EB_POSTING_STRIKE	0x40000000
+#define EB_MAX_WORDS		0x40000000
 
 typedef struct EbCompiled
 {
@@ -222,6 +260,7 @@ typedef struct EbCompiled
 	uint32		nterms;
 	uint32		nconjunctions;
 	uint32		nstates;
+	uint32		nmarks;
 	uint32		slot_mask;
 	uint32		atom_mask;
 	Size		nodes;
@@ -235,6 +274,9 @@ typedef struct EbCompiled
 	Size		states;
 	Size		entries;
 	Size		details;
+	Size		exclusions;
+	Size		exclusion_groups;
+	Size		excluded;
 	Size		bounds;
 	Size		intervals;
 	Size		slots;

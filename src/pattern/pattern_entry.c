@@ -430,16 +430,15 @@ fill_ranges(EbPatternBuilder *b, uint32 entry, EbCDetail *detail, Range *list,
 /* ---- the entry ---- */
 
 /*
- * Fills in an entry whose node is set: preds of that node and where each of
- * them leads to.
+ * Fills in an entry whose node is set: tests and where each of them leads to.
  */
 void
-eb_entry_fill(EbPatternBuilder *b, uint32 entry, const uint32 *preds,
-			  const uint32 *postings, uint32 npreds)
+eb_entry_fill(EbPatternBuilder *b, uint32 entry, const uint32 *tests,
+			  const uint32 *postings, uint32 ntests)
 {
-	Literal    *literals = palloc_extended(npreds * sizeof(Literal),
+	Literal    *literals = palloc_extended(ntests * sizeof(Literal),
 										   MCXT_ALLOC_HUGE);
-	Range	   *ranges = palloc_extended(npreds * sizeof(Range),
+	Range	   *ranges = palloc_extended(ntests * sizeof(Range),
 										 MCXT_ALLOC_HUGE);
 	uint32		nliterals = 0;
 	uint32		nranges = 0;
@@ -449,10 +448,9 @@ eb_entry_fill(EbPatternBuilder *b, uint32 entry, const uint32 *preds,
 	memset(&detail, 0, sizeof(detail));
 	detail.present = EB_NONE;
 	detail.any_string = EB_NONE;
-	for (uint32 i = 0; i < npreds; i++)
+	for (uint32 i = 0; i < ntests; i++)
 	{
-		uint32		test = ((const uint32 *) eb_intern_key(b->preds, preds[i],
-														   NULL))[1];
+		uint32		test = tests[i];
 		EbTestKind	kind = (EbTestKind) eb_build_test(b, test)->kind;
 
 		if (EB_TEST_IS_EXACT(kind))

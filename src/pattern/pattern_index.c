@@ -9,7 +9,8 @@
  * every test of that term.  What is filed under one test becomes a state of
  * its own, unless it is short: then it is a list of placements, which are
  * verified one by one.  Conjunctions without a term that can be searched for
- * (only anything-but and exists: false are left) stay with the state itself.
+ * (only anything-but and exists: false are left) stay with the state itself,
+ * where they are found by exclusion if they are many (pattern_exclude.c).
  *
  * So the order of tests is chosen anew for each group of rules, a rule is in
  * as many places as its chosen terms have tests, and depth is bounded: the
@@ -25,6 +26,7 @@
 
 #define MAX_DEPTH			8	/* states above each other */
 #define SHORT_LIST			6	/* conjunctions that need no state */
+#define MANY_LEFT			16	/* conjunctions that are worth exclusion */
 #define MAX_COPIES			64	/* of one conjunction, below the first state */
 
 /* A conjunction on its way into a state. */
@@ -417,7 +419,7 @@ make_posting(RuleIndex *ix, const Item *items, uint32 n, int depth)
 	if (depth >= MAX_DEPTH || is_complete(ix, items, n))
 	{
 		/* a state all the same, so that it is visited once per event */
-		EbCState	state = {0, 0, 0};
+		EbCState	state = {0, 0, EB_NONE, EB_NONE};
 
 		state.placements = write_placements(ix, items, n);
 		return EB_POSTING_STATE | eb_vector_push(&ix->b->states, &state);
@@ -535,12 +537,68 @@ build_postings(RuleIndex *ix, const Item *items, int depth, Filing *f)
 	}
 }
 
+/* The term by whose opposite an item can be struck out, or EB_NONE */
+static uint32
+excluding_term(const RuleIndex *ix, const Item *item)
+{
+	const EbPatternBuilder *b = ix->b;
+	const EbCConjunction *c = EB_AT(b->conjunctions, EbCConjunction,
+									item->conjunction);
+	uint32		nterms = item_terms(ix, item);
+
+	for (uint32 place = 0; place < nterms; place++)
+	{
+		uint32		term = WORD(b, c->terms + place);
+
+		if (!is_used(item, place) && eb_term_excludes(b, term))
+			return term;
+	}
+	return EB_NONE;
+}
+
+/* Items that no entry leads to: to be verified each time, or by exclusion */
+static void
+place_rest(RuleIndex *ix, Item *rest, uint32 n, EbCState *state)
+{
+	EbExclusion *list;
+	uint32		nexcluded = 0;
+	uint32		nothers = 0;
+
+	if (n > MANY_LEFT)
+	{
+		list = palloc_extended(n * sizeof(EbExclusion), MCXT_ALLOC_HUGE);
+		for (uint32 i = 0; i < n; i++)
+		{
+			uint32		term = excluding_term(ix, &rest[i]);
+			EbExclusion *x = &list[nexcluded];
+
+			if (term == EB_NONE)
+			{
+				rest[nothers++] = rest[i];
+				continue;
+			}
+			x->conjunction = rest[i].conjunction;
+			x->term = term;
+			/* past the count, which is one */
+			x->placement = write_placements(ix, &rest[i], 1) + 1;
+			x->complete = item_terms(ix, &rest[i]) - rest[i].nused == 1;
+			nexcluded++;
+		}
+		if (nexcluded > 0)
+			state->exclusions = eb_exclusions_build(ix->b, list, nexcluded);
+		pfree(list);
+		n = nothers;
+	}
+	if (n > 0)
+		state->placements = write_placements(ix, rest, n);
+}
+
 static uint32
 build_state(RuleIndex *ix, const Item *items, uint32 n, int depth)
 {
 	EbPatternBuilder *b = ix->b;
 	uint32		id = eb_vector_extend(&b->states, 1);
-	EbCState	state = {0, 0, EB_NONE};
+	EbCState	state = {0, 0, EB_NONE, EB_NONE};
 	Filing		f;
 	uint32		nodes = 0;
 	Item	   *rest;
@@ -565,8 +623,7 @@ build_state(RuleIndex *ix, const Item *items, uint32 n, int depth)
 			rest[nrest++] = items[i];
 	}
 	build_postings(ix, items, depth, &f);
-	if (nrest > 0)
-		state.placements = write_placements(ix, rest, nrest);
+	place_rest(ix, rest, nrest, &state);
 	pfree(rest);
 
 	for (uint32 l = 0, entry = state.first_entry; l < f.nlist; entry++)
@@ -577,6 +634,8 @@ build_state(RuleIndex *ix, const Item *items, uint32 n, int depth)
 		while (end < f.nlist && ix->preds[f.list[end]].node == node)
 			end++;
 		EB_AT(b->entries, EbCEntry, entry)->node = node;
+		for (uint32 k = l; k < end; k++)
+			f.list[k] = ix->preds[f.list[k]].test;
 		eb_entry_fill(b, entry, f.list + l, f.postings + l, end - l);
 		l = end;
 	}
@@ -605,6 +664,9 @@ eb_index_build(EbPatternBuilder *b)
 	eb_vector_init(&b->bounds, sizeof(EbCBound));
 	eb_vector_init(&b->intervals, sizeof(EbCInterval));
 	eb_vector_init(&b->slots, sizeof(EbCSlot));
+	eb_vector_init(&b->exclusions, sizeof(EbCExclusions));
+	eb_vector_init(&b->exclusion_groups, sizeof(EbCExclusionGroup));
+	eb_vector_init(&b->excluded, sizeof(EbCExcluded));
 
 	items = palloc_extended(Max(n, 1) * sizeof(Item),
 							MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -615,7 +677,7 @@ eb_index_build(EbPatternBuilder *b)
 	}
 	if (n <= 2)
 	{
-		EbCState	state = {0, 0, 0};
+		EbCState	state = {0, 0, EB_NONE, EB_NONE};
 
 		state.placements = write_placements(&ix, items, n);
 		eb_vector_push(&b->states, &state);

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
 #include "pattern/pattern_match.h"
@@ -88,6 +89,9 @@ fit_scratch(EbPatternScratch *s, const EbCompiled *c)
 	if (c->nstates > s->maxstates)
 		s->visited = grow_stamps(s, s->visited, &s->maxstates, c->nstates,
 								 sizeof(uint32));
+	if (c->nmarks > s->maxmarks)
+		s->marks = grow_stamps(s, s->marks, &s->maxmarks, c->nmarks,
+							   sizeof(uint32));
 }
 
 /* Binds a set to a scratch and starts a new epoch. */
@@ -98,7 +102,8 @@ eb_match_begin(EbMatch *m, const EbPatternSet *set, EbPatternScratch *s)
 
 	Assert(set->magic == EB_PATTERN_MAGIC);
 	if (c->nnodes > s->maxnodes || c->nterms > s->maxterms ||
-		c->nconjunctions > s->maxconjunctions || c->nstates > s->maxstates)
+		c->nconjunctions > s->maxconjunctions || c->nstates > s->maxstates ||
+		c->nmarks > s->maxmarks)
 		fit_scratch(s, c);
 	if (s->epoch >= EPOCH_MAX)
 	{
@@ -106,6 +111,7 @@ eb_match_begin(EbMatch *m, const EbPatternSet *set, EbPatternScratch *s)
 		memset(s->memo, 0, s->maxterms * sizeof(uint32));
 		memset(s->tried, 0, s->maxconjunctions * sizeof(uint32));
 		memset(s->visited, 0, s->maxstates * sizeof(uint32));
+		memset(s->marks, 0, s->maxmarks * sizeof(uint32));
 		s->epoch = 0;
 	}
 	s->nleaves = 0;
@@ -128,6 +134,11 @@ eb_match_begin(EbMatch *m, const EbPatternSet *set, EbPatternScratch *s)
 	m->states = (const EbCState *) EB_BLOCK(c, states);
 	m->entries = (const EbCEntry *) EB_BLOCK(c, entries);
 	m->details = (const EbCDetail *) EB_BLOCK(c, details);
+	m->exclusions = (const EbCExclusions *) EB_BLOCK(c, exclusions);
+	m->exclusion_groups = (const EbCExclusionGroup *)
+		EB_BLOCK(c, exclusion_groups);
+	m->excluded = (const EbCExcluded *) EB_BLOCK(c, excluded);
+	m->nrules = set->nrules;
 	m->bounds = (const EbCBound *) EB_BLOCK(c, bounds);
 	m->intervals = (const EbCInterval *) EB_BLOCK(c, intervals);
 	m->slots = (const EbCSlot *) EB_BLOCK(c, slots);
@@ -416,10 +427,9 @@ meets_in_array(const EbMatch *m, const EbCConjunction *c)
 }
 
 static void
-try_placements(EbMatch *m, const uint32 *list, const JsonbContainer *event)
+try_placements(EbMatch *m, const uint32 *list, uint32 n,
+			   const JsonbContainer *event)
 {
-	uint32		n = *list++;
-
 	while (n-- > 0)
 	{
 		uint32		number = list[0];
@@ -462,10 +472,21 @@ try_placements(EbMatch *m, const uint32 *list, const JsonbContainer *event)
 static inline void
 follow(EbMatch *m, uint32 posting, const JsonbContainer *event)
 {
+	const uint32 *list;
+
 	if (posting & EB_POSTING_STATE)
+	{
 		visit(m, posting & ~EB_POSTING_STATE, event);
+		return;
+	}
+	list = m->words + (posting & ~EB_POSTING_STRIKE);
+	if (posting & EB_POSTING_STRIKE)
+	{
+		for (uint32 n = *list++; n > 0; n--)
+			m->s->marks[m->first_mark + *list++] = m->epoch;
+	}
 	else
-		try_placements(m, m->words + posting, event);
+		try_placements(m, list + 1, list[0], event);
 }
 
 static void
@@ -680,17 +701,12 @@ ask_entry(EbMatch *m, uint32 number, const JsonbContainer *event)
 	}
 }
 
+/* Asks all entries of a state at whose nodes the event has leaves. */
 static void
-visit(EbMatch *m, uint32 number, const JsonbContainer *event)
+ask_entries(EbMatch *m, uint32 number, const JsonbContainer *event)
 {
 	const EbCState *state = &m->states[number];
 	EbPatternScratch *s = m->s;
-
-	if (s->visited[number] == m->epoch)
-		return;
-	s->visited[number] = m->epoch;
-	if (m->many)
-		CHECK_FOR_INTERRUPTS();
 
 	if (number == 0 || state->nentries > EB_STATE_SCAN_MAX)
 	{
@@ -722,8 +738,63 @@ visit(EbMatch *m, uint32 number, const JsonbContainer *event)
 				ask_entry(m, entry, event);
 		}
 	}
+}
+
+/* All conjunctions but those that the event strikes out: pattern_exclude.c */
+static void
+visit_exclusions(EbMatch *m, const EbCExclusions *x,
+				 const JsonbContainer *event)
+{
+	const EbCExcluded *items = m->excluded + x->items;
+	const uint32 *marks = m->s->marks + x->first_mark;
+
+	if (m->many || m->inner_array)
+	{
+		for (uint32 i = 0; i < x->n; i++)
+			try_placements(m, m->words + (items[i].placement & ~EB_EXCLUDED_COMPLETE),
+						   1, event);
+		return;
+	}
+	m->first_mark = x->first_mark;
+	ask_entries(m, x->state, event);
+	for (uint32 g = 0; g < x->ngroups; g++)
+	{
+		const EbCExclusionGroup *group = &m->exclusion_groups[x->groups + g];
+
+		if (group->node != EB_NONE && m->s->seen[group->node].epoch != m->epoch)
+			continue;
+		for (uint32 i = group->first; i < group->first + group->n; i++)
+		{
+			if (marks[i] == m->epoch)
+				continue;
+			if (items[i].placement & EB_EXCLUDED_COMPLETE)
+				add_rule(m, items[i].rule);
+			else
+				try_placements(m, m->words + items[i].placement, 1, event);
+		}
+	}
+}
+
+static void
+visit(EbMatch *m, uint32 number, const JsonbContainer *event)
+{
+	const EbCState *state = &m->states[number];
+	EbPatternScratch *s = m->s;
+
+	if (s->visited[number] == m->epoch)
+		return;
+	s->visited[number] = m->epoch;
+	if (m->many)
+		CHECK_FOR_INTERRUPTS();
+	ask_entries(m, number, event);
 	if (state->placements != EB_NONE)
-		try_placements(m, m->words + state->placements, event);
+	{
+		const uint32 *list = m->words + state->placements;
+
+		try_placements(m, list + 1, list[0], event);
+	}
+	if (state->exclusions != EB_NONE)
+		visit_exclusions(m, &m->exclusions[state->exclusions], event);
 }
 
 /* ---- the result ---- */
@@ -737,11 +808,38 @@ cmp_rule(const void *a, const void *b)
 	return ra < rb ? -1 : ra > rb;
 }
 
+/* Many of all rules: one bit for each, which also drops repeated ones */
 static void
-sort_rules(EbPatternScratch *s)
+sort_by_bits(EbPatternScratch *s, uint32 nrules)
+{
+	uint32		nwords = nrules / 64 + 1;
+	uint32		n = 0;
+
+	if (nwords > s->maxbits)
+		s->bits = grow_stamps(s, s->bits, &s->maxbits, nwords, sizeof(uint64));
+	for (uint32 i = 0; i < s->nrules; i++)
+		s->bits[s->rules[i] / 64] |= UINT64CONST(1) << (s->rules[i] % 64);
+	for (uint32 w = 0; w < nwords; w++)
+	{
+		while (s->bits[w] != 0)
+		{
+			s->rules[n++] = w * 64 + pg_rightmost_one_pos64(s->bits[w]);
+			s->bits[w] &= s->bits[w] - 1;
+		}
+	}
+	s->nrules = n;
+}
+
+static void
+sort_rules(EbPatternScratch *s, uint32 nrules)
 {
 	uint32		kept = 0;
 
+	if (s->nrules > 64 && nrules / 64 < s->nrules * 4)
+	{
+		sort_by_bits(s, nrules);
+		return;
+	}
 	if (s->nrules <= 16)
 	{
 		for (uint32 i = 1; i < s->nrules; i++)
@@ -779,7 +877,7 @@ eb_pattern_match(const EbPatternSet *set, EbPatternScratch *scratch,
 	walk_object(&m, 0, event, 1);
 	visit(&m, 0, event);
 	if (!scratch->ascending)
-		sort_rules(scratch);
+		sort_rules(scratch, m.nrules);
 	*rules = scratch->rules;
 	return (int) scratch->nrules;
 }

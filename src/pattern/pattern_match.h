@@ -50,6 +50,9 @@ struct EbPatternScratch
 	uint32		maxstates;
 	uint32	   *visited;		/* by state: epoch */
 
+	uint32		maxmarks;
+	uint32	   *marks;			/* by position of exclusions: epoch */
+
 	uint32		nleaves;
 	uint32		maxleaves;
 	EbLeaf	   *leaves;
@@ -60,6 +63,8 @@ struct EbPatternScratch
 	uint32		maxrules;
 	uint32	   *rules;
 	bool		ascending;
+	uint32		maxbits;		/* work space of sorting them */
+	uint64	   *bits;
 
 	uint32		maxfields;		/* work space of pattern_array.c */
 	uint8	   *modes;
@@ -75,6 +80,8 @@ typedef struct EbMatch
 	uint32		epoch;
 	bool		inner_array;	/* the event has an array that fields go into */
 	bool		many;			/* some node has several leaves */
+	uint32		first_mark;		/* of the exclusions being struck out */
+	uint32		nrules;			/* of the set */
 	const EbCNode *nodes;
 	const uint32 *tests;
 	const char *bytes;
@@ -86,6 +93,9 @@ typedef struct EbMatch
 	const EbCState *states;
 	const EbCEntry *entries;
 	const EbCDetail *details;
+	const EbCExclusions *exclusions;
+	const EbCExclusionGroup *exclusion_groups;
+	const EbCExcluded *excluded;
 	const EbCBound *bounds;
 	const EbCInterval *intervals;
 	const EbCSlot *slots;

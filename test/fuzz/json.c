@@ -255,10 +255,37 @@ read_digits(Reader *r)
 	return r->p > start;
 }
 
+/* Is the first digit that counts near the decimal point? */
+static bool
+is_moderate(const char *p, const char *end, int exponent)
+{
+	bool		after = false;
+	bool		seen = false;
+	int			place = exponent;
+
+	for (; p < end && *p != 'e' && *p != 'E'; p++)
+	{
+		if (*p == '.')
+			after = true;
+		else if (*p >= '1' && *p <= '9')
+			seen = true;
+		if (isdigit((unsigned char) *p))
+		{
+			if (seen && !after)
+				place++;
+			else if (!seen && after)
+				place--;
+		}
+	}
+	return !seen ? abs(exponent) <= MAX_DIGITS : abs(place) <= MAX_DIGITS;
+}
+
 static Json *
 read_number(Reader *r)
 {
 	const char *start = r->p;
+	int			exponent = 0;
+	int			sign = 1;
 
 	(void) take(r, "-");
 	if (r->p < r->end && *r->p == '0')
@@ -272,12 +299,18 @@ read_number(Reader *r)
 		const char *digits;
 
 		r->p++;
-		if (!take(r, "-"))
+		if (take(r, "-"))
+			sign = -1;
+		else
 			(void) take(r, "+");
 		digits = r->p;
-		if (!read_digits(r) || r->p - digits > 9 || atoi(digits) > MAX_DIGITS)
+		if (!read_digits(r))
 			return NULL;
+		for (; digits < r->p && exponent < 100000; digits++)
+			exponent = exponent * 10 + (*digits - '0');
 	}
+	if (!is_moderate(start, r->p, sign * exponent))
+		return NULL;
 	return json_text(JSON_NUMBER, start, (int) (r->p - start));
 }
 

@@ -34,6 +34,12 @@
 
 static uint64 state;
 
+/*
+ * In some rounds most tests are of one kind and few values are arrays, so that
+ * each way of finding tests meets many of them at once.  -1: as it comes.
+ */
+static int	only_kind;
+
 static uint32
 rnd(uint32 n)
 {
@@ -138,6 +144,8 @@ random_value(int depth)
 		return random_scalar();
 	if (chance(45))
 		return random_object(depth - 1);
+	if (only_kind >= 0 && chance(80))
+		return random_scalar();
 	list = json_new(JSON_ARRAY);
 	for (int n = rnd(5); n > 0; n--)
 		json_add(list, chance(60) ? random_object(depth - 1) :
@@ -305,7 +313,7 @@ random_test(const Json *event, const Json *here)
 	const Json *near = some_value(here && chance(70) ? here : event);
 	const Json *text = near->type == JSON_STRING ? near : random_text(3);
 
-	switch (rnd(20))
+	switch (only_kind >= 0 && chance(80) ? only_kind : (int) rnd(20))
 	{
 		case 0:
 			return operator("exists", json_new(JSON_TRUE));
@@ -499,6 +507,12 @@ one_round(void)
 	int			n = 0;
 	int			wanted = chance(50) ? 1 + rnd(3) : chance(97) ? 4 + rnd(20) : 300;
 
+	only_kind = -1;
+	if (chance(15))
+	{
+		only_kind = rnd(20);
+		wanted = 20 + rnd(60);
+	}
 	for (int e = 0; e < EVENTS; e++)
 		events[e] = random_object(3);
 	while (n < wanted)

@@ -133,7 +133,7 @@ $$Make a queue: a table, and a view eb.queue_<name> on which its privileges hang
 
 Names are up to 48 letters, digits, "_" and "-".  fifo: messages of a group are delivered in the order in which they were sent.
 
-visibility_timeout: how long a received message is hidden from other consumers (1 millisecond to 1 year).  delay: how long a new message is hidden at first.  retention: how long a message is kept, from the end of its delay (1 second to 100 years).
+visibility_timeout: how long a received message is hidden from other consumers (1 millisecond to 1 year).  delay: how long a new message is hidden at first.  retention: how long a message is kept, from the end of its delay (1 second to 100 years); the maintainer deletes it within a minute or so after that, unless somebody has received it and its lease still runs.
 
 max_receive_count: after so many receives without an ack the message moves to dead_letter_queue.  That is <name>_dlq if null, and made if it does not exist (a standard queue with a retention of 14 days; it keeps letters together with their group).  For a name that would become too long a hash keeps it unique.  '' stands for none: messages are retried until they expire.
 

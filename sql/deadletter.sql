@@ -78,6 +78,40 @@ SELECT body, group_id, state FROM eb.queue_belt ORDER BY message_id;
 SELECT eb.redrive('belt_dlq');
 SELECT body, group_id, state FROM eb.queue_belt ORDER BY message_id;
 
+-- A routed message has its event as its body; its letter holds that whole, and
+-- what is known of its cause.
+SELECT eb.create_bus('post');
+SELECT eb.create_queue('routed', max_receive_count => 1);
+SELECT eb.put_rule('all', '{"source": ["office"]}', bus => 'post');
+SELECT eb.put_target('all', 'queue', queue => 'routed', bus => 'post');
+SELECT eb.put_event('office', 'Letter', '{"to": "Oslo"}', bus => 'post', headers => '{"tenant": "acme"}',
+	correlation_id => 'c-1', "time" => '2026-01-01 00:00:00+00') AS event \gset
+SELECT state, body - 'id' AS body, body ->> 'id' = :'event' AS same_event, event_id = :'event' AS same_id, headers FROM eb.queue_routed;
+SELECT n.result FROM eb.receive('routed') r, eb.nack('routed', ARRAY[r.receipt], 'no stamp') n;
+SELECT body - 'id' AS body, event_id = :'event' AS same_id, headers, correlation_id, last_error FROM eb.peek('routed_dlq');
+
+-- Even if the event has left the log.
+SELECT count(*) FROM eb.bus_post;
+DELETE FROM eb.events WHERE id = :'event';
+SELECT body -> 'detail' AS detail, headers, correlation_id FROM eb.peek('routed_dlq');
+SELECT eb.redrive('routed_dlq', pattern => '{"source": ["office"], "detail": {"to": ["Oslo"]}}');
+SELECT body -> 'detail' AS detail, headers, correlation_id, receive_count FROM eb.peek('routed');
+
+-- A message that still waits in its queue when its event is erased says so.
+SELECT eb.purge('routed');
+SELECT eb.put_event('office', 'Letter', '{"to": "Bonn"}', bus => 'post') AS event \gset
+DELETE FROM eb.events WHERE id = :'event';
+SELECT body ->> 'id' = :'event' AS same_event, body -> 'detail' AS detail, body -> 'erased' AS erased, headers FROM eb.queue_routed;
+SELECT n.result FROM eb.receive('routed') r, eb.nack('routed', ARRAY[r.receipt], 'empty') n;
+SELECT body ->> 'id' = :'event' AS same_event, body -> 'detail' AS detail, body -> 'erased' AS erased FROM eb.queue_routed_dlq;
+
+-- A queue that rules deliver to is not dropped.
+SELECT eb.drop_queue('routed', true);
+SELECT eb.remove_target('all', 'queue', bus => 'post');
+SELECT eb.drop_queue('routed', true);
+SELECT eb.delete_rule('all', bus => 'post');
+SELECT eb.delete_bus('post');
+
 -- Letters of a queue that is gone stay, unless a destination is named.
 SELECT eb.create_queue('doomed', max_receive_count => 1);
 SELECT eb.send('doomed', '1'), eb.send('doomed', '2') \g /dev/null

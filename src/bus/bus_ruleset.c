@@ -266,9 +266,9 @@ allocate_block(Size size)
 	MemoryContext context = CurrentMemoryContext;
 	dsa_pointer block = InvalidDsaPointer;
 	Size		step = pg_nextpower2_64(Max(size, 4096)) / 8;
+	const Size	rounded = (size + step - 1) / step * step;
 
-	size = (size + step - 1) / step * step;
-	if (size > (Size) eb_rule_cache_size * 1024)
+	if (rounded > (Size) eb_rule_cache_size * 1024)
 		return InvalidDsaPointer;
 	dsa_set_size_limit(area, (Size) eb_rule_cache_size * 1024);
 
@@ -277,7 +277,7 @@ allocate_block(Size size)
 	PG_TRY();
 	{
 		do
-			block = dsa_allocate_extended(area, size,
+			block = dsa_allocate_extended(area, rounded,
 										  DSA_ALLOC_HUGE | DSA_ALLOC_NO_OOM);
 		while (block == InvalidDsaPointer && evict_one());
 		ReleaseCurrentSubTransaction();
@@ -295,7 +295,7 @@ allocate_block(Size size)
 			ReThrowError(edata);
 		ereport(LOG,
 				(errmsg("could not share a compiled rule set of %zu bytes: %s",
-						size, edata->message),
+						rounded, edata->message),
 				 errhint("Every session keeps a copy of its own.  Consider more shared memory for the server, or a smaller eb.rule_cache_size.")));
 		FreeErrorData(edata);
 		block = InvalidDsaPointer;

@@ -1,31 +1,31 @@
 -- Messages live as long as their queue's retention says.  The clock of this
 -- session is moved to see it; eb.maintain() does what the maintainer does.
-SELECT eb.create_queue('milk', retention => '1 day', dead_letter_queue => '');
-SELECT eb.create_queue('lanes', fifo => true, retention => '1 day', dead_letter_queue => '');
-SELECT eb.send('milk', '"old"'), eb.send('milk', '"old, delayed for half a day"', delay => '12 h'),
+SELECT eb.create_queue('milk', retention => '24 min', dead_letter_queue => '');
+SELECT eb.create_queue('lanes', fifo => true, retention => '24 min', dead_letter_queue => '');
+SELECT eb.send('milk', '"old"'), eb.send('milk', '"old, delayed for 12 minutes"', delay => '12 min'),
 	eb.send('milk', '"old, leased"') \g /dev/null
 SELECT eb.send('lanes', to_jsonb(i), group_id => CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END) > 0 AS sent
 FROM generate_series(1, 4) i;
 SELECT body FROM eb.receive('milk', 1, '1 ms');
 SELECT pg_sleep(0.01);
-SELECT body FROM eb.receive('milk', 1, '30 h');
+SELECT body FROM eb.receive('milk', 1, '30 min');
 
 -- Nothing is too old yet.
 CALL eb.maintain();
 SELECT body, state FROM eb.queue_milk ORDER BY message_id;
 
--- 23 hours later new ones come in.
-SET eb.clock_offset = '23 h';
+-- 23 minutes later new ones come in.
+SET eb.clock_offset = '23 min';
 SELECT eb.send('milk', '"young"') > 0 AS sent;
 SELECT eb.send('lanes', to_jsonb(i), group_id => CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END) > 0 AS sent
 FROM generate_series(5, 6) i;
 CALL eb.maintain();
 SELECT body, state FROM eb.queue_milk ORDER BY message_id;
 
--- Another two hours, and those from the first day are gone: but one whose
--- delay ended half a day ago has that long left, and one that a consumer holds
+-- Another two minutes, and the first ones are gone: but one whose
+-- delay ended 13 minutes ago has that long left, and one that a consumer holds
 -- is left to him.
-SET eb.clock_offset = '25 h';
+SET eb.clock_offset = '25 min';
 CALL eb.maintain();
 SELECT body, state FROM eb.queue_milk ORDER BY message_id;
 
@@ -34,7 +34,7 @@ SELECT body, group_id, state FROM eb.queue_lanes ORDER BY message_id;
 SELECT body FROM eb.consume('lanes', 10);
 
 -- When the lease has run out, that one goes as well, and so does the delayed one.
-SET eb.clock_offset = '37 h';
+SET eb.clock_offset = '37 min';
 CALL eb.maintain();
 SELECT body, state FROM eb.queue_milk ORDER BY message_id;
 

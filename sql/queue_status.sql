@@ -27,7 +27,7 @@ FROM eb.in_flight;
 
 -- A lease that has run out makes its message ready again; nobody holds it any more.
 SET eb.clock_offset = '2 h';
-SELECT queue, ready, in_flight, delayed, oldest_age BETWEEN '2 h' AND '3 h' AS two_hours FROM eb.queue_status WHERE queue = 'desk';
+SELECT queue, ready, in_flight, delayed, oldest_age BETWEEN '1 h' AND '3 h' AS old FROM eb.queue_status WHERE queue = 'desk';
 SELECT count(*) FROM eb.in_flight;
 RESET eb.clock_offset;
 

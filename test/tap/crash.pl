@@ -17,7 +17,7 @@ $node->safe_psql(
 	CREATE TABLE taken (n int);                                     -- written with the consume
 	CREATE TABLE in_order (seq bigserial, g text, n int);           -- the same, from the FIFO queue
 	CREATE TABLE seen (seq bigserial, message_id bigint, receipt text, n int);   -- written with the receive
-	CREATE TABLE acked (seq bigint DEFAULT nextval('seen_seq_seq'), receipt text)))   # written with the ack;
+	CREATE TABLE acked (seq bigint DEFAULT nextval('seen_seq_seq'), receipt text)));    # with the ack
 
 my $put = q(
 begin;
@@ -39,9 +39,9 @@ commit;
 my $lease = q(
 with m as (select * from eb.receive('leased', 5)),
      s as (insert into seen (message_id, receipt, n) select message_id, receipt, (body->'detail'->>'n')::int from m)
-select coalesce(string_agg(receipt, ','), '') as receipts from m \gset
+select quote_literal(coalesce(string_agg(receipt, ','), '')) as receipts from m \gset
 begin;
-insert into acked (receipt) select receipt from eb.ack('leased', string_to_array(:'receipts', ',')) where result = 'done';
+insert into acked (receipt) select receipt from eb.ack('leased', string_to_array(:receipts, ',')) where result = 'done';
 commit;
 );
 

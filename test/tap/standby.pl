@@ -21,11 +21,11 @@ $primary->safe_psql('postgres', q(
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 
 my ($rc, $out, $err) = $standby->psql('postgres', q(SELECT eb.put_event('load', 'X', '{}')));
-like($err, qr/ERROR:  cannot execute .* during recovery/, 'put_event on a standby');
+like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transaction)/, 'put_event on a standby');
 ($rc, $out, $err) = $standby->psql('postgres', q(SELECT * FROM eb.receive('jobs', 1)));
-like($err, qr/ERROR:  cannot execute .* during recovery/, 'receive on a standby');
+like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transaction)/, 'receive on a standby');
 ($rc, $out, $err) = $standby->psql('postgres', q(SELECT * FROM eb.consume('jobs', 1)));
-like($err, qr/ERROR:  cannot execute .* during recovery/, 'consume on a standby');
+like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transaction)/, 'consume on a standby');
 is($standby->safe_psql('postgres', q(SELECT queue FROM eb.queue_status WHERE queue = 'jobs')), 'jobs', 'status can be read there');
 
 my $put = q(

@@ -29,7 +29,7 @@ sub new_server
 	return $node;
 }
 
-# Start a server whose postmaster was killed.  Its children go by themselves, which takes a moment; the lock file may name
+# Start a server whose postmaster was killed.  Its children go by themselves, which takes a moment; the lock files may name
 # a process that nobody has reaped yet.
 sub start_again
 {
@@ -40,7 +40,7 @@ sub start_again
 		last unless grep { (readlink($_) // '') eq $data } glob '/proc/[0-9]*/cwd';
 		select undef, undef, undef, 0.05;
 	}
-	unlink "$data/postmaster.pid";
+	unlink "$data/postmaster.pid", $node->host . '/.s.PGSQL.' . $node->port . '.lock';
 	$node->start;
 	return;
 }

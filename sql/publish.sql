@@ -124,7 +124,7 @@ SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": "{}"}]', 'p
 SELECT eb.put_events('[{"source": 5, "detail-type": "t", "detail": {}}]', 'pub');
 SELECT eb.put_events('[{"source": "", "detail-type": "t", "detail": {}}]', 'pub');
 SELECT eb.put_events('[{"source": "eb.x", "detail-type": "t", "detail": {}}]', 'pub');
-SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": {}, "dedup-id": "d"}]', 'pub');
+SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": {}, "dedupid": "d"}]', 'pub');
 SELECT eb.put_events('[{"source": "s", "DetailType": "t", "detail": {}}]', 'pub');
 SELECT eb.put_events('[{"Source": "s", "DetailType": "t", "Detail": "{}", "Priority": 1}]', 'pub');
 SELECT eb.put_events('[{"Source": "s", "DetailType": "t", "Detail": {}}]', 'pub');

@@ -19,6 +19,7 @@ typedef struct EbBus
 	Oid			view;			/* eb.bus_<name> */
 	int16		class;
 	int64		rules_version;
+	bool		content_dedup;	/* the content serves where no dedup_id is given */
 } EbBus;
 
 /*
@@ -136,7 +137,9 @@ typedef struct EbPublishBus EbPublishBus;
  * eb_publish_next.  eb_publish_add fills in id (unless it is set), class, bus,
  * version, time (0: now) and the context (correlation, cause, trace) where
  * the event leaves it NULL, matches and prepares the deliveries; it returns
- * the number of rules that matched.  Nothing is written for sure before
+ * the number of rules that matched.  An event whose dedup id (or content) the
+ * bus knows is not published: it gets the first one's id, and duplicate is
+ * set.  Nothing is written for sure before
  * eb_publish_finish.
  */
 extern EbPublish *eb_publish_begin(const char *command);

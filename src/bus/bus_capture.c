@@ -227,6 +227,7 @@ publish_change(Capture *c, HeapTuple old, HeapTuple new)
 	event->detail_type = c->detail_type;
 	eb_event_check(event, 0, "source", "detail-type", "detail");
 	MemoryContextSwitchTo(context);
+	event->distinct = true;		/* a row may change to and fro */
 	(void) eb_publish_add(c->publish, c->bus, event);
 }
 

@@ -44,6 +44,7 @@
 #include "compat.h"
 #include "eb.h"
 #include "errors.h"
+#include "once/once.h"
 #include "queue/queue.h"
 #include "worker/worker.h"
 
@@ -190,7 +191,7 @@ take_version(const char *bus, int64 current)
 
 void
 eb_bus_create(const char *name, const Interval *retention, const char *description,
-			  bool exists_ok)
+			  Interval *dedup_window, bool content_dedup, bool exists_ok)
 {
 	Oid			creator = GetUserId();
 	EbOwnerContext owner;
@@ -201,6 +202,7 @@ eb_bus_create(const char *name, const Interval *retention, const char *descripti
 
 	PreventCommandIfReadOnly("eb.create_bus()");
 	eb_check_name("bus", name);
+	(void) eb_once_check_ttl(EB_ONCE_BUS, name, "dedup_window", dedup_window);
 
 	/* this comes one after the other, and so does what follows */
 	class = eb_log_class_ensure(retention);
@@ -226,9 +228,11 @@ eb_bus_create(const char *name, const Interval *retention, const char *descripti
 	add_arg(&args, INT2OID, Int16GetDatum(class), false);
 	add_arg(&args, INT8OID, Int64GetDatum(next_of("rules_version_seq")), false);
 	add_text(&args, description);
+	add_arg(&args, BOOLOID, BoolGetDatum(content_dedup), false);
 	(void) run("INSERT INTO eb.buses (name, bus_id, log_view, retention, class,"
-			   " rules_version, description)"
-			   " VALUES ($1, $2, $3::regclass, $4, $5, $6, $7)", &args);
+			   " rules_version, description, content_dedup)"
+			   " VALUES ($1, $2, $3::regclass, $4, $5, $6, $7, $8)", &args);
+	eb_once_create(EB_ONCE_BUS, name, dedup_window);
 	eb_owner_end(&owner);
 	eb_worker_wake_at_commit();
 }
@@ -250,19 +254,27 @@ optional_text(FunctionCallInfo fcinfo, int arg)
 
 PG_FUNCTION_INFO_V1(eb_create_bus);
 
-/* eb.create_bus(name, retention, description) */
+/* eb.create_bus(name, retention, description, dedup_window, content_dedup) */
 Datum
 eb_create_bus(PG_FUNCTION_ARGS)
 {
+	if (PG_ARGISNULL(3))
+		eb_error_null("dedup_window");
+	if (PG_ARGISNULL(4))
+		eb_error_null("content_dedup");
 	eb_bus_create(required_text(fcinfo, 0, "name"),
 				  PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1),
-				  optional_text(fcinfo, 2), false);
+				  optional_text(fcinfo, 2), PG_GETARG_INTERVAL_P(3),
+				  PG_GETARG_BOOL(4), false);
 	PG_RETURN_VOID();
 }
 
 PG_FUNCTION_INFO_V1(eb_update_bus);
 
-/* eb.update_bus(name, retention, description): null description leaves it */
+/*
+ * eb.update_bus(name, retention, description, dedup_window, content_dedup):
+ * null leaves all but the retention as they are
+ */
 Datum
 eb_update_bus(PG_FUNCTION_ARGS)
 {
@@ -278,10 +290,16 @@ eb_update_bus(PG_FUNCTION_ARGS)
 	add_arg(&args, INTERVALOID, IntervalPGetDatum(retention), retention == NULL);
 	add_arg(&args, INT2OID, Int16GetDatum(eb_log_class_ensure(retention)), false);
 	add_text(&args, optional_text(fcinfo, 2));
+	add_arg(&args, BOOLOID, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), PG_ARGISNULL(4));
+	if (!PG_ARGISNULL(3))
+		(void) eb_once_check_ttl(EB_ONCE_BUS, name, "dedup_window", PG_GETARG_INTERVAL_P(3));
 	eb_owner_begin(&owner);
 	(void) run("UPDATE eb.buses SET retention = $2, class = $3,"
-			   " description = coalesce($4, description) WHERE name = $1", &args);
+			   " description = coalesce($4, description),"
+			   " content_dedup = coalesce($5, content_dedup) WHERE name = $1", &args);
 	eb_owner_end(&owner);
+	if (!PG_ARGISNULL(3))
+		eb_once_update(EB_ONCE_BUS, name, PG_GETARG_INTERVAL_P(3));
 	PG_RETURN_VOID();
 }
 
@@ -327,6 +345,7 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 	(void) run("DELETE FROM eb.buses WHERE name = $1", &args);
 	eb_sql_execute("DROP VIEW eb.%s", quote_identifier(psprintf("bus_%s", name)));
 	eb_owner_end(&owner);
+	eb_once_drop(EB_ONCE_BUS, name);
 	PG_RETURN_VOID();
 }
 

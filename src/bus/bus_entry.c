@@ -48,6 +48,7 @@ typedef enum EntryField
 	FIELD_CORRELATION_ID,
 	FIELD_CAUSATION_ID,
 	FIELD_TRACEPARENT,
+	FIELD_DEDUP_ID,
 	FIELD_ID,
 	FIELD_BUS,
 	FIELD_TRACE_HEADER,
@@ -72,6 +73,7 @@ static const EntryKey own_keys[] = {
 	{"correlation-id", FIELD_CORRELATION_ID},
 	{"causation-id", FIELD_CAUSATION_ID},
 	{"traceparent", FIELD_TRACEPARENT},
+	{"dedup-id", FIELD_DEDUP_ID},
 	{"id", FIELD_ID},
 	{"version", FIELD_DROPPED},
 	{"account", FIELD_DROPPED},
@@ -89,6 +91,7 @@ static const EntryKey aws_keys[] = {
 	{"Time", FIELD_TIME},
 	{"Resources", FIELD_RESOURCES},
 	{"TraceHeader", FIELD_TRACE_HEADER},
+	{"DedupId", FIELD_DEDUP_ID},
 	{NULL}
 };
 
@@ -129,8 +132,8 @@ unknown_key(Entry *entry, const JsonbValue *key)
 			 errmsg("%sunknown key \"%.*s\"", prefix(entry->index),
 					key->val.string.len, key->val.string.val),
 			 entry->aws ?
-			 errhint("An entry in the shape of the AWS API has the keys \"Source\", \"DetailType\", \"Detail\", and may have \"EventBusName\", \"Time\", \"Resources\", \"TraceHeader\".") :
-			 errhint("An entry has the keys \"source\", \"detail-type\", \"detail\", and may have \"time\", \"resources\", \"headers\", \"group\", \"correlation-id\", \"causation-id\", \"traceparent\".")));
+			 errhint("An entry in the shape of the AWS API has the keys \"Source\", \"DetailType\", \"Detail\", and may have \"EventBusName\", \"Time\", \"Resources\", \"TraceHeader\", \"DedupId\".") :
+			 errhint("An entry has the keys \"source\", \"detail-type\", \"detail\", and may have \"time\", \"resources\", \"headers\", \"group\", \"correlation-id\", \"causation-id\", \"traceparent\", \"dedup-id\".")));
 }
 
 static const EntryKey *
@@ -517,6 +520,20 @@ eb_event_check_traceparent(const char *traceparent, int index, const char *name)
 				 errhint("Write it like \"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\".")));
 }
 
+/* As long as Amazon SQS allows. */
+void
+eb_event_check_dedup_id(const char *dedup_id, int index, const char *name)
+{
+	int			length = pg_mbstrlen(dedup_id);
+
+	if (length < 1 || length > EB_DEDUP_ID_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s\"%s\" must have 1 to %d characters", prefix(index), name,
+						EB_DEDUP_ID_MAX),
+				 errdetail("It has %d.", length)));
+}
+
 void
 eb_event_check_headers(const Jsonb *headers, int index)
 {
@@ -619,6 +636,9 @@ eb_entry_parse(const JsonbValue *value, int index, EbEvent *event, const char **
 	event->correlation_id = optional_text(&entry, FIELD_CORRELATION_ID);
 	event->causation_id = optional_text(&entry, FIELD_CAUSATION_ID);
 	event->traceparent = optional_text(&entry, FIELD_TRACEPARENT);
+	event->dedup_id = optional_text(&entry, FIELD_DEDUP_ID);
+	if (event->dedup_id)
+		eb_event_check_dedup_id(event->dedup_id, index, entry.names[FIELD_DEDUP_ID]);
 	eb_event_check_traceparent(event->traceparent, index, "traceparent");
 	if (entry.given[FIELD_ID])
 		event->headers = add_header(event->headers, "original-id",

@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "bus/bus.h"
+#include "once/once.h"
 #include "port/atomics.h"
 #include "utils/snapshot.h"
 
@@ -109,7 +110,8 @@ extern void eb_ruleset_at_xact(XactEvent event);
 
 /* Make a bus as the current user; skipped if it exists by now and that is ok. */
 extern void eb_bus_create(const char *name, const Interval *retention,
-						  const char *description, bool exists_ok);
+						  const char *description, Interval *dedup_window,
+						  bool content_dedup, bool exists_ok);
 
 /*
  * Publishing under a version that this transaction made: a rule change that
@@ -138,6 +140,30 @@ extern void eb_event_check_headers(const Jsonb *headers, int index);
 extern void eb_event_check_traceparent(const char *traceparent, int index,
 									   const char *name);
 extern void eb_event_check_resources(Datum resources, int index);
+
+extern void eb_event_check_dedup_id(const char *dedup_id, int index, const char *name);
+
+/* ---- bus_dedup.c ---- */
+
+/* Is an event looked up among those that its bus has had? */
+extern bool eb_event_dedups(const EbBus *bus, const EbEvent *event);
+
+/* Look it up; its id is set.  A duplicate gets the first one's. */
+extern void eb_event_claim(EbOnceKeys *keys, EbEvent *event);
+
+/*
+ * Claim what a put's entries for its own bus need, all at once.  An element
+ * for each entry, with its id; those with a dedup_id or key were claimed.
+ * NULL: none.
+ */
+extern EbDedup *eb_entries_claim(EbPublish *publish, EbPublishBus *bus, Jsonb *entries);
+
+/* ---- bus_publish.c ---- */
+
+extern const EbBus *eb_publish_bus_config(const EbPublishBus *bus);
+
+/* The dedup ids of a bus; open to the end of the publish. */
+extern EbOnceKeys *eb_publish_keys(EbPublish *publish, EbPublishBus *bus);
 
 /* ---- bus_view.c ---- */
 

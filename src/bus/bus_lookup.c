@@ -75,6 +75,7 @@ read_bus(BusEntry *entry)
 		entry->bus.class = DatumGetInt16(column(tuple, desc, "class", &isnull));
 		entry->bus.rules_version =
 			DatumGetInt64(column(tuple, desc, "rules_version", &isnull));
+		entry->bus.content_dedup = DatumGetBool(column(tuple, desc, "content_dedup", &isnull));
 		entry->exists = true;
 	}
 	eb_config_close(scan);
@@ -145,10 +146,10 @@ eb_bus_by_view(Oid view)
 static bool
 may_create_bus(void)
 {
-	Oid			types[3] = {TEXTOID, INTERVALOID, TEXTOID};
+	Oid			types[5] = {TEXTOID, INTERVALOID, TEXTOID, INTERVALOID, BOOLOID};
 	Oid			function = LookupFuncName(list_make2(makeString("eb"),
 													 makeString("create_bus")),
-										  3, types, true);
+										  lengthof(types), types, true);
 
 	return OidIsValid(function) &&
 		EB_PROC_ACLCHECK(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
@@ -164,8 +165,9 @@ eb_bus_use(const char *name)
 	if (strcmp(name, EB_DEFAULT_BUS) == 0 && may_create_bus())
 	{
 		Interval	retention = {.day = 7};
+		Interval	dedup_window = {.time = 5 * USECS_PER_MINUTE};
 
-		eb_bus_create(name, &retention, NULL, true);
+		eb_bus_create(name, &retention, NULL, &dedup_window, false, true);
 		CommandCounterIncrement();
 	}
 	return eb_bus_lookup(name, false);

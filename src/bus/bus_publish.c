@@ -4,7 +4,8 @@
  *	  From an event to its row in the log and its deliveries.
  *
  * Order of a put: the log is locked (which accepts invalidations), an id is
- * taken from the clock, the newest committed rule set is looked up, the
+ * taken from the clock, the event is looked up among those that the bus has
+ * had (bus_dedup.c; most events need not be), the newest committed rule set is looked up, the
  * event's envelope is built once and matched, deliveries are prepared, and
  * log and queues are written together at the end of the chunk: one multi
  * insert per leaf and queue, the log first, since deliveries hold the place
@@ -52,6 +53,7 @@
 struct EbPublishBus
 {
 	EbBus		bus;
+	EbOnceKeys *keys;			/* dedup ids; NULL until an event has one */
 	EbPublishBus *next;
 };
 
@@ -63,6 +65,7 @@ typedef struct Forward
 
 struct EbPublish
 {
+	const char *command;
 	MemoryContext context;		/* the caller's */
 	MemoryContext chunk_context;
 	MemoryContext event_context;
@@ -100,6 +103,7 @@ eb_publish_begin(const char *command)
 	PreventCommandIfParallelMode(command);
 
 	publish = palloc0(sizeof(EbPublish));
+	publish->command = command;
 	publish->context = CurrentMemoryContext;
 	publish->chunk_context = AllocSetContextCreate(CurrentMemoryContext,
 												   "pg_eventbus publish chunk",
@@ -140,6 +144,7 @@ eb_publish_bus(EbPublish *publish, const char *name, bool check_privilege)
 		}
 		pbus = palloc(sizeof(EbPublishBus));
 		pbus->bus = *bus;
+		pbus->keys = NULL;
 		pbus->next = publish->buses;
 		publish->buses = pbus;
 		MemoryContextSwitchTo(old);
@@ -147,6 +152,26 @@ eb_publish_bus(EbPublish *publish, const char *name, bool check_privilege)
 	if (check_privilege)
 		eb_check_view_privilege(pbus->bus.view, EB_BUS_PUBLISH, "bus", name);
 	return pbus;
+}
+
+const EbBus *
+eb_publish_bus_config(const EbPublishBus *bus)
+{
+	return &bus->bus;
+}
+
+EbOnceKeys *
+eb_publish_keys(EbPublish *publish, EbPublishBus *bus)
+{
+	MemoryContext old;
+
+	if (bus->keys)
+		return bus->keys;
+	old = MemoryContextSwitchTo(publish->context);
+	bus->keys = eb_once_open(eb_once_lookup(EB_ONCE_BUS, bus->bus.name, false),
+							 publish->command);
+	MemoryContextSwitchTo(old);
+	return bus->keys;
 }
 
 MemoryContext
@@ -340,6 +365,8 @@ deliver_bus(Routing *r, int rule_no, const EbRule *rule, const EbRuleTarget *tar
 	event = palloc(sizeof(EbEvent));
 	*event = *r->event;
 	memset(&event->id, 0, sizeof(event->id));
+	event->dedup_id = NULL;
+	event->claimed = false;
 	event->hops++;
 	event->causation_id = DatumGetCString(DirectFunctionCall1(uuid_out,
 															  UUIDPGetDatum(&r->event->id)));
@@ -430,6 +457,10 @@ route(EbPublish *publish, EbPublishBus *bus, EbEvent *event)
 
 	if (id_missing(&event->id))
 		eb_tick_uuid(eb_clock_take(1), &event->id);
+	if (unlikely(!event->claimed && eb_event_dedups(&bus->bus, event)))
+		eb_event_claim(eb_publish_keys(publish, bus), event);
+	if (event->duplicate)
+		return 0;
 	if (event->time == DT_NOBEGIN)
 		event->time = eb_tick_time(eb_uuid_tick(&event->id));
 
@@ -480,6 +511,11 @@ eb_publish_finish(EbPublish *publish)
 	{
 		flush(publish);
 		eb_log_end(publish->log);
+	}
+	for (EbPublishBus *bus = publish->buses; bus; bus = bus->next)
+	{
+		if (bus->keys)
+			eb_once_close(bus->keys);
 	}
 	MemoryContextDelete(publish->chunk_context);
 	MemoryContextDelete(publish->event_context);

@@ -23,7 +23,7 @@
 
 PG_FUNCTION_INFO_V1(eb_put_events);
 
-/* eb.put_events(entries, bus) -> (index, event_id, matched) for each entry, in order. */
+/* eb.put_events(entries, bus) -> (index, event_id, matched, duplicate) for each entry, in order. */
 Datum
 eb_put_events(PG_FUNCTION_ARGS)
 {
@@ -36,6 +36,7 @@ eb_put_events(PG_FUNCTION_ARGS)
 	EbPublish  *publish;
 	EbPublishBus *bus;
 	const char *bus_name;
+	EbDedup    *claimed;
 	int			index = 0;
 
 	if (PG_ARGISNULL(0))
@@ -53,23 +54,33 @@ eb_put_events(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	publish = eb_publish_begin("eb.put_events()");
 	bus = eb_publish_bus(publish, default_bus, true);
+	claimed = eb_entries_claim(publish, bus, entries);
 	it = JsonbIteratorInit(&entries->root);
 	(void) JsonbIteratorNext(&it, &value, true);	/* WJB_BEGIN_ARRAY */
 	while ((token = JsonbIteratorNext(&it, &value, true)) == WJB_ELEM)
 	{
 		EbEvent    *event = eb_publish_next(publish);
 		MemoryContext old = MemoryContextSwitchTo(eb_publish_context(publish));
-		Datum		row[3];
-		bool		nulls[3] = {0};
+		Datum		row[4];
+		bool		nulls[4] = {0};
 
 		CHECK_FOR_INTERRUPTS();
 		eb_entry_parse(&value, ++index, event, &bus_name);
 		MemoryContextSwitchTo(old);
+		if (claimed)
+		{
+			EbDedup    *dedup = &claimed[index - 1];
+
+			event->id = dedup->event_id;
+			event->claimed = dedup->dedup_id || dedup->has_key;
+			event->duplicate = dedup->duplicate;
+		}
 		row[2] = Int32GetDatum(eb_publish_add(publish,
 											  bus_name ? eb_publish_bus(publish, bus_name, true) : bus,
 											  event));
 		row[0] = Int32GetDatum(index);
 		row[1] = UUIDPGetDatum(&event->id);
+		row[3] = BoolGetDatum(event->duplicate);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
 	}
 	eb_publish_finish(publish);
@@ -92,7 +103,7 @@ PG_FUNCTION_INFO_V1(eb_put_event);
 
 /*
  * eb.put_event(source, detail_type, detail, bus, time, resources, headers,
- * group_key, correlation_id, causation_id, traceparent) -> uuid
+ * group_key, correlation_id, causation_id, traceparent, dedup_id) -> uuid
  */
 Datum
 eb_put_event(PG_FUNCTION_ARGS)
@@ -133,6 +144,11 @@ eb_put_event(PG_FUNCTION_ARGS)
 	event->causation_id = text_argument(fcinfo, 9);
 	event->traceparent = text_argument(fcinfo, 10);
 	eb_event_check_traceparent(event->traceparent, 0, "traceparent");
+	if (!PG_ARGISNULL(11))
+	{
+		event->dedup_id = text_to_cstring(PG_GETARG_TEXT_PP(11));
+		eb_event_check_dedup_id(event->dedup_id, 0, "dedup_id");
+	}
 	eb_event_check(event, 0, "source", "detail_type", "detail");
 	(void) eb_publish_add(publish, bus, event);
 

@@ -56,13 +56,14 @@ typedef enum ViewColumn
 	COLUMN_HOPS,
 	COLUMN_RULESET_VERSION,
 	COLUMN_REPLAY,
+	COLUMN_DEDUP_ID,
 	VIEW_COLUMNS
 } ViewColumn;
 
 static const char *const column_names[VIEW_COLUMNS] = {
 	"id", "ingested_at", "source", "detail_type", "time", "detail", "resources",
 	"headers", "group_key", "correlation_id", "causation_id", "traceparent",
-	"hops", "ruleset_version", "replay"
+	"hops", "ruleset_version", "replay", "dedup_id"
 };
 
 typedef struct BufferedEvent
@@ -94,7 +95,7 @@ eb_bus_view_create(const char *name, int32 bus_id)
 	eb_sql_execute("CREATE VIEW eb.%s WITH (security_barrier) AS"
 				   " SELECT id, ingested_at, source, detail_type, \"time\", detail,"
 				   " resources, headers, group_key, correlation_id, causation_id,"
-				   " traceparent, hops, ruleset_version, replay"
+				   " traceparent, hops, ruleset_version, replay, NULL::text AS dedup_id"
 				   " FROM eb.events WHERE bus_id = %d", view, bus_id);
 
 	/*
@@ -299,6 +300,9 @@ fill_event(EbEvent *event, const Datum *values, const bool *nulls)
 	event->causation_id = text_column(values, nulls, COLUMN_CAUSATION_ID);
 	event->traceparent = text_column(values, nulls, COLUMN_TRACEPARENT);
 	eb_event_check_traceparent(event->traceparent, 0, "traceparent");
+	event->dedup_id = text_column(values, nulls, COLUMN_DEDUP_ID);
+	if (event->dedup_id)
+		eb_event_check_dedup_id(event->dedup_id, 0, "dedup_id");
 	eb_event_check(event, 0, "source", "detail_type", "detail");
 }
 
@@ -346,10 +350,24 @@ eb_bus_view_insert(PG_FUNCTION_ARGS)
 	eb_tick_uuid(eb_clock_take(1), &row->event.id);
 	strlcpy(row->bus, bus->name, NAMEDATALEN);
 	MemoryContextSwitchTo(old);
-	*buffer->last = row;
-	buffer->last = &row->next;
-	buffer->nrows++;
-	buffer->bytes += VARSIZE(row->event.detail);
+
+	/* at once, so that RETURNING shows the id that the event really has */
+	if (unlikely(eb_event_dedups(bus, &row->event)))
+	{
+		EbOnceKeys *keys = eb_once_open(eb_once_lookup(EB_ONCE_BUS, row->bus, false),
+										"INSERT");
+
+		eb_event_claim(keys, &row->event);
+		eb_once_close(keys);
+		row->event.claimed = true;
+	}
+	if (!row->event.duplicate)
+	{
+		*buffer->last = row;
+		buffer->last = &row->next;
+		buffer->nrows++;
+		buffer->bytes += VARSIZE(row->event.detail);
+	}
 
 	/* RETURNING shows what the bus knows already */
 	if (attnos[COLUMN_ID] <= 0 || attnos[COLUMN_INGESTED_AT] <= 0 ||

@@ -44,6 +44,12 @@ typedef struct EbEvent
 	const char *causation_id;	/* optional */
 	const char *traceparent;	/* optional */
 	const char *replay;			/* optional */
+
+	/* of a put alone, neither written nor read */
+	const char *dedup_id;		/* optional */
+	bool		distinct;		/* never a duplicate by its content */
+	bool		claimed;		/* its dedup id was claimed already */
+	bool		duplicate;		/* id is that of the first event with the dedup id */
 } EbEvent;
 
 /* Where an event lies; deliveries keep it. */

@@ -131,6 +131,9 @@ extern void eb_once_close(EbOnceKeys *keys);
 
 /* ---- once_dedup.c: for what is published and sent ---- */
 
+/* A dedup id has up to so many characters. */
+#define EB_DEDUP_ID_MAX 128
+
 /* One event or message of a batch. */
 typedef struct EbDedup
 {
@@ -142,20 +145,16 @@ typedef struct EbDedup
 	bool		duplicate;		/* result */
 } EbDedup;
 
-/* Up to 128 characters, as Amazon SQS has it; raises 22023. */
-#define EB_DEDUP_ID_MAX 128
-extern void eb_dedup_check_id(const char *dedup_id);
-
 /* Key of what an event or message says: several parts, each may be NULL. */
 extern void eb_dedup_content(EbDedup *dedup, const char *source,
 							 const char *detail_type, Jsonb *body);
 
 /*
- * Claim the ids of a batch.  In the order of their keys, so that two batches
- * with the same ids never wait for each other in a circle; of equal ids in one
- * batch the first is not the duplicate.
+ * Claim the ids of a batch, with the keys of its bus or queue.  In the order
+ * of their keys, so that two batches with the same ids never wait for each
+ * other in a circle; of equal ids in one batch the first is no duplicate.
  */
-extern void eb_dedup_claim(EbOnceKind kind, const char *name, EbDedup *batch, int n);
+extern void eb_dedup_claim(EbOnceKeys *keys, EbDedup *batch, int n);
 
 /* ---- once_rotate.c ---- */
 

@@ -9,26 +9,11 @@
 
 #include "common/cryptohash.h"
 #include "common/sha2.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "compat.h"
 #include "once/once_internal.h"
-
-void
-eb_dedup_check_id(const char *dedup_id)
-{
-	int			length = pg_mbstrlen(dedup_id);
-
-	if (length < 1 || length > EB_DEDUP_ID_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("dedup_id \"%.*s\" is out of range",
-						pg_mbcliplen(dedup_id, strlen(dedup_id), 200), dedup_id),
-				 errdetail("It has %d characters; 1 to %d are possible.", length,
-						   EB_DEDUP_ID_MAX)));
-}
 
 /* Parts are told apart by their lengths. */
 static void
@@ -76,14 +61,16 @@ compare(const void *a, const void *b)
 }
 
 static void
-claim_one(EbOnceKeys *keys, EbOnceKind kind, EbDedup *dedup)
+claim_one(EbOnceKeys *keys, EbDedup *dedup)
 {
+	bool		bus = eb_once_set(keys)->kind == EB_ONCE_BUS;
 	Datum		values[EB_PUBLISHED_NATTS] = {0};
 	bool		isnull[EB_PUBLISHED_NATTS];
 	TupleTableSlot *found;
+	const char *label = dedup->dedup_id;
 
 	memset(isnull, true, sizeof(isnull));
-	if (kind == EB_ONCE_BUS)
+	if (bus)
 	{
 		values[EB_PUBLISHED_EVENT_ID - 1] = UUIDPGetDatum(&dedup->event_id);
 		isnull[EB_PUBLISHED_EVENT_ID - 1] = false;
@@ -98,26 +85,23 @@ claim_one(EbOnceKeys *keys, EbOnceKind kind, EbDedup *dedup)
 		values[EB_PUBLISHED_NAME - 1] = CStringGetTextDatum(dedup->dedup_id);
 		isnull[EB_PUBLISHED_NAME - 1] = false;
 	}
-	dedup->duplicate =
-		!eb_once_claim(keys, &dedup->key,
-					   dedup->dedup_id ? dedup->dedup_id :
-					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&dedup->key))),
-					   values, isnull);
+	else
+		label = DatumGetCString(DirectFunctionCall1(uuid_out,
+													UUIDPGetDatum(&dedup->key)));
+	dedup->duplicate = !eb_once_claim(keys, &dedup->key, label, values, isnull);
 	if (!dedup->duplicate)
 		return;
 	found = eb_once_found(keys);
-	if (kind == EB_ONCE_BUS)
+	if (bus)
 		dedup->event_id = *DatumGetUUIDP(found->tts_values[EB_PUBLISHED_EVENT_ID - 1]);
 	else
 		dedup->message_id = DatumGetInt64(found->tts_values[EB_PUBLISHED_MESSAGE_ID - 1]);
 }
 
 void
-eb_dedup_claim(EbOnceKind kind, const char *name, EbDedup *batch, int n)
+eb_dedup_claim(EbOnceKeys *keys, EbDedup *batch, int n)
 {
 	EbDedup   **ordered = palloc_extended(n * sizeof(EbDedup *), MCXT_ALLOC_HUGE);
-	EbOnceSet	set;
-	EbOnceKeys *keys;
 	int			wanted = 0;
 	int			duplicates = 0;
 
@@ -130,19 +114,14 @@ eb_dedup_claim(EbOnceKind kind, const char *name, EbDedup *batch, int n)
 			continue;
 		ordered[wanted++] = &batch[i];
 	}
-	if (wanted == 0)
-		return;
-	qsort(ordered, wanted, sizeof(EbDedup *), compare);
-
-	set = *eb_once_lookup(kind, name, false);
-	keys = eb_once_open(&set, kind == EB_ONCE_BUS ? "eb.put_events()" : "eb.send()");
+	if (wanted > 1)
+		qsort(ordered, wanted, sizeof(EbDedup *), compare);
 	for (int i = 0; i < wanted; i++)
 	{
-		claim_one(keys, kind, ordered[i]);
+		claim_one(keys, ordered[i]);
 		duplicates += ordered[i]->duplicate;
 	}
-	eb_once_close(keys);
 	if (duplicates > 0)
-		eb_once_count(&set, duplicates);
+		eb_once_count(eb_once_set(keys), duplicates);
 	pfree(ordered);
 }

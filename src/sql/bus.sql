@@ -23,23 +23,28 @@ COMMENT ON FUNCTION eb.bus_view_refuse() IS 'Trigger of the views of buses: refu
 
 CREATE FUNCTION eb.create_bus(name text,
 		retention interval DEFAULT '7 days',
-		description text DEFAULT NULL)
+		description text DEFAULT NULL,
+		dedup_window interval DEFAULT '5 minutes',
+		content_dedup boolean DEFAULT false)
 	RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_create_bus' LANGUAGE C;
-COMMENT ON FUNCTION eb.create_bus(text, interval, text) IS
+COMMENT ON FUNCTION eb.create_bus(text, interval, text, interval, boolean) IS
 $$Make an event bus, and a view eb.bus_<name> on which its privileges hang: INSERT publishes, SELECT reads its log, TRUNCATE together with SELECT manages its rules and targets, TRUNCATE changes and deletes it.  The creator gets all three WITH GRANT OPTION.
 
 Names are up to 48 letters, digits, "_" and "-".  retention: how long its events are kept at least (null: for ever); an event that waits in a queue is kept as long as the queue keeps messages.
+
+dedup_window (1 second to 1 year): how long the dedup_id of an event is remembered.  content_dedup: source, detail type and detail of an event serve as its dedup id where it has none, but for events of row capture and replays.
 
 The bus "default" need not be made: it is, with the defaults of this function, when somebody who may execute this function first names it.
 
 Who may create buses is for the owner of the extension to say, with GRANT EXECUTE.  Raises invalid_name, name_too_long, duplicate_object, and invalid_parameter_value for a retention that is not positive.$$;
 
-CREATE FUNCTION eb.update_bus(name text, retention interval, description text DEFAULT NULL)
+CREATE FUNCTION eb.update_bus(name text, retention interval, description text DEFAULT NULL,
+		dedup_window interval DEFAULT NULL, content_dedup boolean DEFAULT NULL)
 	RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_update_bus' LANGUAGE C;
-COMMENT ON FUNCTION eb.update_bus(text, interval, text) IS
-'Change how long a bus keeps the events that are put from now on (null: for ever), and its description (null: as it was).  Events that are in the log stay as long as was said when they were put.  Needs TRUNCATE on the bus''s view.';
+COMMENT ON FUNCTION eb.update_bus(text, interval, text, interval, boolean) IS
+'Change how long a bus keeps the events that are put from now on (null: for ever), and its other settings (null: as they were).  A new dedup_window holds for dedup ids that come from now on.  Events that are in the log stay as long as was said when they were put.  Needs TRUNCATE on the bus''s view.';
 
 CREATE FUNCTION eb.delete_bus(name text, with_rules boolean DEFAULT false)
 	RETURNS void
@@ -117,30 +122,33 @@ CREATE FUNCTION eb.put_event(source text, detail_type text, detail jsonb,
 		group_key text DEFAULT NULL,
 		correlation_id text DEFAULT NULL,
 		causation_id text DEFAULT NULL,
-		traceparent text DEFAULT NULL)
+		traceparent text DEFAULT NULL,
+		dedup_id text DEFAULT NULL)
 	RETURNS uuid
 	AS 'MODULE_PATHNAME', 'eb_put_event' LANGUAGE C;
-COMMENT ON FUNCTION eb.put_event(text, text, jsonb, text, timestamptz, text[], jsonb, text, text, text, text) IS
+COMMENT ON FUNCTION eb.put_event(text, text, jsonb, text, timestamptz, text[], jsonb, text, text, text, text, text) IS
 $$Publish one event in the current transaction; returns its id.
 
 detail is a JSON object.  time is the producer's (null: now).  headers is an object for what is not part of the event.  group_key: events of one group are delivered in order by FIFO queues.
 
 Where correlation_id, causation_id and traceparent are null they come from detail.correlationId and detail.causationId, else from the message in process (eb.processing), else from the settings eb.correlation_id, eb.causation_id and eb.traceparent.
 
+dedup_id (1 to 128 characters): if the bus has had an event with it within its dedup_window, nothing is published, and that event's id is returned.  If another transaction has put one and is still open, the call waits: it is a duplicate if that commits, and is published if that rolls back.  A REPEATABLE READ or SERIALIZABLE transaction that meets a dedup_id committed after its snapshot gets serialization_failure.
+
 Needs INSERT on the bus's view.  Raises invalid_parameter_value, reserved_name for a source that begins with "eb.", program_limit_exceeded for more than eb.max_entry_size bytes.$$;
 
 CREATE FUNCTION eb.put_events(entries jsonb, bus text DEFAULT 'default',
-		OUT index integer, OUT event_id uuid, OUT matched integer)
+		OUT index integer, OUT event_id uuid, OUT matched integer, OUT duplicate boolean)
 	RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'eb_put_events' LANGUAGE C ROWS 10;
 COMMENT ON FUNCTION eb.put_events(jsonb, text) IS
-$$Publish a JSON array of events in the current transaction, all or none; a row for each, in order: index from 1, event_id, and matched, the number of rules of the bus that matched it.
+$$Publish a JSON array of events in the current transaction, all or none; a row for each, in order: index from 1, event_id, matched, the number of rules of the bus that matched it, and duplicate: nothing was published, since the bus has had an event with the same dedup id, whose event_id this is.
 
-An entry is {"source": text, "detail-type": text, "detail": object} and may have "time" (ISO 8601; UTC where it names no zone), "resources" (array of strings), "headers" (object), "group", "correlation-id", "causation-id" and "traceparent"; see eb.put_event.
+An entry is {"source": text, "detail-type": text, "detail": object} and may have "time" (ISO 8601; UTC where it names no zone), "resources" (array of strings), "headers" (object), "group", "correlation-id", "causation-id", "traceparent" and "dedup-id"; see eb.put_event.
 
 It may be a whole envelope as read from a queue: its id is kept in the header "original-id", and the event gets a new one.
 
-Or it has the shape of the PutEvents API of Amazon EventBridge: {"Source", "DetailType", "Detail": a string of JSON, "EventBusName", "Time", "Resources", "TraceHeader"}.  Both shapes may be mixed in one call.  EventBusName takes precedence over the argument bus.
+Or it has the shape of the PutEvents API of Amazon EventBridge: {"Source", "DetailType", "Detail": a string of JSON, "EventBusName", "Time", "Resources", "TraceHeader"} (and "DedupId").  Both shapes may be mixed in one call.  EventBusName takes precedence over the argument bus.
 
 Needs INSERT on the bus's view.  Every error names the entry and its key; unknown keys are errors.$$;
 

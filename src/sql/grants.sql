@@ -39,7 +39,7 @@ GRANT EXECUTE ON FUNCTION eb.process_once(text, uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.processing(eb.message) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.publish_row_changes() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.purge(text) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION eb.put_event(text, text, jsonb, text, timestamptz, text[], jsonb, text, text, text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.put_event(text, text, jsonb, text, timestamptz, text[], jsonb, text, text, text, text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.put_events(jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.put_rule(text, jsonb, text, text, boolean) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.put_target(text, text, text, text, text, jsonb, text, jsonb, text, text, text, text) TO PUBLIC;
@@ -57,7 +57,7 @@ GRANT EXECUTE ON FUNCTION eb.send_batch(text, jsonb[], interval[], text[], jsonb
 GRANT EXECUTE ON FUNCTION eb.test_event_pattern(jsonb, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.test_rule(jsonb, text, timestamptz, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION eb.update_bus(text, interval, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.update_bus(text, interval, text, interval, boolean) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_consumer(text, interval, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_queue(text, interval, interval, interval, integer, text, integer, interval,
 	double precision, interval, interval, interval, boolean, text) TO PUBLIC;

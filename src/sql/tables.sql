@@ -18,6 +18,7 @@ CREATE TABLE eb.buses (
 	retention			interval,				-- null: for ever
 	class				smallint NOT NULL,		-- retention class that events are filed under at least
 	rules_version		bigint NOT NULL,		-- grows with every change of the bus's rules, in commit order
+	content_dedup		boolean NOT NULL DEFAULT false,	-- the content of an event serves as dedup id
 	description			text,
 	created_at			timestamptz NOT NULL DEFAULT now()
 );

@@ -12,8 +12,10 @@
  *
  * A scan that raises keeps the first key that it could not pass.  An entry is
  * passed if its row is invisible or in the hands of an announced transaction
- * (README.md, floor claim 3); reading keys from the index tuples means that
- * entries of rows that are gone cost no more than the look at their row.
+ * (README.md, floor claim 3).  Keys are taken from rows, not from index tuples,
+ * which nbtree would copy by the page: the key of an entry whose row is gone
+ * is not needed, since the floor only ever comes to stand at a row that was
+ * seen, behind one that was taken, or at the end of the range.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,25 +36,16 @@
 
 /* Keys of both indexes are 64-bit integers to the scan. */
 static void
-set_key(ScanKeyData *key, EbQueueIndex which, AttrNumber attno,
-		StrategyNumber strategy, int64 value)
+set_key(ScanKeyData *key, EbQueueIndex which, StrategyNumber strategy, int64 value)
 {
+	bool		lower = strategy == BTGreaterEqualStrategyNumber;
 	RegProcedure proc;
 
-	if (which == EB_WAITING && attno == 1)
-		proc = strategy == BTGreaterEqualStrategyNumber ? F_TIMESTAMPTZ_GE :
-			strategy == BTEqualStrategyNumber ? F_TIMESTAMPTZ_EQ : F_TIMESTAMPTZ_LE;
+	if (which == EB_WAITING)
+		proc = lower ? F_TIMESTAMPTZ_GE : F_TIMESTAMPTZ_LE;
 	else
-		proc = strategy == BTGreaterEqualStrategyNumber ? F_INT8GE :
-			strategy == BTEqualStrategyNumber ? F_INT8EQ : F_INT8LE;
-	ScanKeyInit(key, attno, strategy, proc, Int64GetDatum(value));
-}
-
-/* Where message_id is in an index. */
-static inline AttrNumber
-id_column(EbQueueIndex which)
-{
-	return which == EB_READY ? 1 : 2;
+		proc = lower ? F_INT8GE : F_INT8LE;
+	ScanKeyInit(key, 1, strategy, proc, Int64GetDatum(value));
 }
 
 /*
@@ -65,11 +58,10 @@ start_scan(EbQueueScan *scan, int64 from, bool bounded)
 	ScanKeyData keys[2];
 	int			nkeys = 0;
 
-	set_key(&keys[nkeys++], scan->which, 1, BTGreaterEqualStrategyNumber, from);
+	set_key(&keys[nkeys++], scan->which, BTGreaterEqualStrategyNumber, from);
 	if (bounded)
-		set_key(&keys[nkeys++], scan->which, 1, BTLessEqualStrategyNumber, scan->upto);
+		set_key(&keys[nkeys++], scan->which, BTLessEqualStrategyNumber, scan->upto);
 	scan->scan = EB_INDEX_BEGINSCAN(scan->table, scan->index, &scan->dirty, nkeys);
-	scan->scan->xs_want_itup = true;
 	index_rescan(scan->scan, keys, nkeys, NULL, 0);
 }
 
@@ -102,20 +94,18 @@ eb_queue_scan_begin(EbQueueScan *scan, Relation table, Oid index,
 	start_scan(scan, from, upto != EB_KEY_MAX);
 }
 
-/* Key and message id of the entry that the scan stands on. */
+/* Key and message id of the row that the scan stands on. */
 static void
-read_entry(EbQueueScan *scan)
+read_key(EbQueueScan *scan)
 {
-	IndexTuple	itup = scan->scan->xs_itup;
-	TupleDesc	desc = scan->scan->xs_itupdesc;
 	bool		isnull;
 
-	scan->key = DatumGetInt64(index_getattr(itup, 1, desc, &isnull));
-	scan->message_id = scan->which == EB_READY ? scan->key :
-		DatumGetInt64(index_getattr(itup, id_column(scan->which), desc, &isnull));
+	scan->message_id = DatumGetInt64(slot_getattr(scan->slot, EB_DELIVERY_MESSAGE_ID, &isnull));
+	scan->key = scan->which == EB_READY ? scan->message_id :
+		DatumGetTimestampTz(slot_getattr(scan->slot, EB_DELIVERY_VISIBLE_AT, &isnull));
 }
 
-/* The key that a floor may have at most once this entry has been passed. */
+/* The key that a floor may have at most once this row has been passed. */
 static inline int64
 beyond(const EbQueueScan *scan)
 {
@@ -174,10 +164,10 @@ eb_queue_scan_next(EbQueueScan *scan)
 	{
 		CHECK_FOR_INTERRUPTS();
 		scan->met = true;
-		read_entry(scan);
 		if (!index_fetch_heap(scan->scan, scan->slot))
-			pass(scan);
-		else if (TransactionIdIsValid(scan->dirty.xmin))
+			continue;			/* gone: passed without a word */
+		read_key(scan);
+		if (TransactionIdIsValid(scan->dirty.xmin))
 			pass_in_progress(scan, scan->dirty.xmin);
 		else if (TransactionIdIsValid(scan->dirty.xmax))
 			pass_in_progress(scan, scan->dirty.xmax);
@@ -234,16 +224,18 @@ eb_queue_scan_lost(EbQueueScan *scan, TM_Result result, TM_FailureData *why)
 static int64
 first_beyond(EbQueueScan *scan)
 {
-	int64		key = EB_KEY_MAX;
+	ScanKeyData key;
+	bool		isnull;
 
 	index_endscan(scan->scan);
-	start_scan(scan, scan->upto, false);
-	if (index_getnext_tid(scan->scan, ForwardScanDirection))
-	{
-		read_entry(scan);
-		key = scan->key;
-	}
-	return key;
+	set_key(&key, scan->which, BTGreaterEqualStrategyNumber, scan->upto);
+	scan->scan = EB_INDEX_BEGINSCAN(scan->table, scan->index, &scan->dirty, 1);
+	scan->scan->xs_want_itup = true;
+	index_rescan(scan->scan, &key, 1, NULL, 0);
+	if (!index_getnext_tid(scan->scan, ForwardScanDirection))
+		return EB_KEY_MAX;
+	return DatumGetInt64(index_getattr(scan->scan->xs_itup, 1,
+									   scan->scan->xs_itupdesc, &isnull));
 }
 
 void

@@ -26,8 +26,8 @@ SELECT queue, message_id IS NOT NULL AS id, role = current_user AS me, pid = pg_
 FROM eb.in_flight;
 
 -- A lease that has run out makes its message ready again; nobody holds it any more.
-SET eb.clock_offset = '2 h';
-SELECT queue, ready, in_flight, delayed, oldest_age BETWEEN '1 h' AND '3 h' AS old FROM eb.queue_status WHERE queue = 'desk';
+SET eb.clock_offset = '10 d';
+SELECT queue, ready, in_flight, delayed, oldest_age BETWEEN '8 days' AND '11 days' AS old FROM eb.queue_status WHERE queue = 'desk';
 SELECT count(*) FROM eb.in_flight;
 RESET eb.clock_offset;
 

@@ -35,6 +35,7 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -52,6 +53,9 @@ static const char *const table_names[EB_TABLES] = {
 	[EB_TARGETS] = "targets",
 	[EB_QUEUES] = "queues",
 	[EB_KEY_WINDOWS] = "key_windows",
+	[EB_SUBSCRIPTIONS] = "subscriptions",
+	[EB_ARCHIVES] = "archives",
+	[EB_REPLAYS] = "replays",
 	[EB_EVENTS] = "events",
 };
 
@@ -417,6 +421,53 @@ privilege_names(AclMode mode)
 			appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", names[i].name);
 	}
 	return buf.data;
+}
+
+void
+eb_sql_arg(EbSqlArgs *args, Oid type, Datum value, bool isnull)
+{
+	Assert(args->n < EB_SQL_MAX_ARGS);
+	args->types[args->n] = type;
+	args->values[args->n] = value;
+	args->nulls[args->n] = isnull ? 'n' : ' ';
+	args->n++;
+}
+
+void
+eb_sql_arg_text(EbSqlArgs *args, const char *text)
+{
+	eb_sql_arg(args, TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
+}
+
+void
+eb_sql_arg_jsonb(EbSqlArgs *args, Jsonb *json)
+{
+	eb_sql_arg(args, JSONBOID, JsonbPGetDatum(json), json == NULL);
+}
+
+uint64
+eb_sql_run(const char *sql, const EbSqlArgs *args)
+{
+	return eb_sql_with_args(sql, args->n, (Oid *) args->types, (Datum *) args->values,
+							args->nulls);
+}
+
+char *
+eb_sql_value(const char *sql, const EbSqlArgs *args)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *result = NULL;
+
+	(void) run_own(sql, args->n, (Oid *) args->types, (Datum *) args->values, args->nulls);
+	if (SPI_processed > 0)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		if (value)
+			result = MemoryContextStrdup(context, value);
+	}
+	SPI_finish();
+	return result;
 }
 
 void

@@ -17,6 +17,7 @@
 
 #include "access/genam.h"
 #include "nodes/parsenodes.h"
+#include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
@@ -28,6 +29,9 @@ typedef enum EbTable
 	EB_TARGETS,
 	EB_QUEUES,
 	EB_KEY_WINDOWS,
+	EB_SUBSCRIPTIONS,
+	EB_ARCHIVES,
+	EB_REPLAYS,
 	EB_EVENTS,					/* no member; may not exist yet */
 	EB_TABLES
 } EbTable;
@@ -108,6 +112,23 @@ extern void eb_owner_end(EbOwnerContext *context);
 extern void eb_sql_execute(const char *format,...) pg_attribute_printf(1, 2);
 extern uint64 eb_sql_with_args(const char *sql, int nargs, Oid *types,
 							   Datum *values, const char *nulls);
+
+/* The same with arguments that are put together: EbSqlArgs args = {0}. */
+#define EB_SQL_MAX_ARGS 20
+typedef struct EbSqlArgs
+{
+	int			n;
+	Oid			types[EB_SQL_MAX_ARGS];
+	Datum		values[EB_SQL_MAX_ARGS];
+	char		nulls[EB_SQL_MAX_ARGS];
+} EbSqlArgs;
+extern void eb_sql_arg(EbSqlArgs *args, Oid type, Datum value, bool isnull);
+extern void eb_sql_arg_text(EbSqlArgs *args, const char *text);	/* NULL: null */
+extern void eb_sql_arg_jsonb(EbSqlArgs *args, Jsonb *json); /* NULL: null */
+extern uint64 eb_sql_run(const char *sql, const EbSqlArgs *args);
+
+/* First column of the first row as text, in the current context; NULL if none. */
+extern char *eb_sql_value(const char *sql, const EbSqlArgs *args);
 
 /*
  * Privileges hang on the views of buses and queues.  Raises

@@ -30,8 +30,19 @@ typedef struct ClockSection
 	pg_atomic_uint64 last;		/* last tick given out; only ever raised */
 } ClockSection;
 
-/* Without shared memory: the last tick of this backend. */
+/*
+ * Without shared memory, and while the clock is moved for tests (which must
+ * not push everybody's ticks into the future): the last tick of this backend.
+ */
 static EbTick local_last = 0;
+static EbTick moved_last = 0;
+
+/* The word that ticks are to be taken from; NULL: this backend's own. */
+static ClockSection *
+shared_clock(void)
+{
+	return eb_clock_offset == 0 ? eb_shmem_section(EB_SHMEM_CLOCK) : NULL;
+}
 
 Size
 eb_clock_shmem_size(void)
@@ -54,7 +65,8 @@ eb_clock_now(void)
 EbTick
 eb_clock_take(int n)
 {
-	ClockSection *clock = eb_shmem_section(EB_SHMEM_CLOCK);
+	ClockSection *clock = shared_clock();
+	EbTick	   *own = eb_clock_offset == 0 ? &local_last : &moved_last;
 	EbTick		now = eb_time_tick(eb_clock_now());
 	EbTick		first;
 
@@ -72,8 +84,8 @@ eb_clock_take(int n)
 
 	/* The backend's number in place of the counter keeps backends apart. */
 	now |= (uint64) EB_MY_PROC_NUMBER & COUNTER_MASK;
-	first = Max(now, eb_tick_next(local_last));
-	local_last = first + (((uint64) n - 1) << EB_TICK_SHIFT);
+	first = Max(now, eb_tick_next(*own));
+	*own = first + (((uint64) n - 1) << EB_TICK_SHIFT);
 	return first;
 }
 
@@ -97,7 +109,7 @@ eb_clock_raise(EbTick tick)
 EbTick
 eb_tick_next(EbTick tick)
 {
-	if (eb_shmem_section(EB_SHMEM_CLOCK))
+	if (shared_clock())
 		return tick + 1;
 	return tick + (UINT64CONST(1) << EB_TICK_SHIFT);
 }

@@ -36,8 +36,10 @@ typedef RelFileNode RelFileLocator;
 /* 16: table_tuple_update() reports which indexes need entries (goes with 15). */
 #if PG_VERSION_NUM < 160000
 typedef bool EbUpdateIndexes;
+#define EB_UPDATES_ALL_INDEXES(u)	(u)
 #else
 #define EbUpdateIndexes	TU_UpdateIndexes
+#define EB_UPDATES_ALL_INDEXES(u)	((u) == TU_All)
 #endif
 
 /* 17: backends are numbered by ProcNumber from 0; before, by BackendId from 1 (goes with 16). */
@@ -90,6 +92,13 @@ typedef bool EbUpdateIndexes;
 #else
 #define EB_EXEC_INSERT_INDEX_TUPLES(info, slot, estate) \
 	ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL, false)
+#endif
+
+/* 18: a conditional wait may log why it failed (goes with 17). */
+#if PG_VERSION_NUM < 180000
+#define EB_XACT_HAS_ENDED(xid)	ConditionalXactLockTableWait(xid)
+#else
+#define EB_XACT_HAS_ENDED(xid)	ConditionalXactLockTableWait(xid, false)
 #endif
 
 /* 17: BRIN look-ups take no snapshot any more (goes with 16). */

@@ -48,6 +48,13 @@ extern const EbBus *eb_bus_by_view(Oid view);
  */
 extern const EbBus *eb_bus_use(const char *name);
 
+/*
+ * A change of what a bus's compiled rules are made from: lock the bus's row
+ * to the end of the transaction, and take the version of the change.  Between
+ * eb_owner_begin and eb_owner_end.
+ */
+extern int64 eb_bus_take_version(const char *bus);
+
 /* ---- bus_transform.c: input transformation of a target ---- */
 
 /* What a path without a value gives. */
@@ -149,5 +156,23 @@ extern MemoryContext eb_publish_context(EbPublish *publish);
 extern EbEvent *eb_publish_next(EbPublish *publish);
 extern int	eb_publish_add(EbPublish *publish, EbPublishBus *bus, EbEvent *event);
 extern void eb_publish_finish(EbPublish *publish);
+
+/*
+ * Deliver events that are in the log to the targets of the bus's rules as
+ * they are now: all rules, or those named.  Nothing is put in the log, but
+ * for events that go through bus targets (through_buses).  backfill: only to
+ * targets that did not get the event when it was put.
+ *
+ * Event and pointer stay until eb_redeliver_finish.  copy_body: the event's
+ * partition is about to be removed.  eb_redeliver_add returns the number of
+ * targets.
+ */
+typedef struct EbRedeliver EbRedeliver;
+extern EbRedeliver *eb_redeliver_begin(const char *bus, const char *replay,
+									   char **rules, int nrules,
+									   bool through_buses, bool backfill);
+extern int	eb_redeliver_add(EbRedeliver *redeliver, EbEvent *event,
+							 EbEventPointer *pointer, bool copy_body);
+extern void eb_redeliver_finish(EbRedeliver *redeliver);
 
 #endif							/* EB_BUS_H */

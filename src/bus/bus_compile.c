@@ -35,9 +35,10 @@ enum
 	RULE_NAME,
 	RULE_PATTERN,
 	RULE_ENABLED,
+	RULE_SINCE_VERSION,
 	RULE_COLUMNS
 };
-static const char *const rule_columns[RULE_COLUMNS] = {"name", "pattern", "enabled"};
+static const char *const rule_columns[RULE_COLUMNS] = {"name", "pattern", "enabled", "since_version"};
 
 enum
 {
@@ -52,11 +53,24 @@ enum
 	TARGET_ON_MISSING,
 	TARGET_SOURCE,
 	TARGET_DETAIL_TYPE,
+	TARGET_SINCE_VERSION,
 	TARGET_COLUMNS
 };
 static const char *const target_columns[TARGET_COLUMNS] = {
 	"rule", "name", "target_id", "kind", "destination", "input", "input_path",
-	"input_transformer", "on_missing", "bus_source", "bus_detail_type"
+	"input_transformer", "on_missing", "bus_source", "bus_detail_type", "since_version"
+};
+
+enum
+{
+	ARCHIVE_BUS,
+	ARCHIVE_PATTERN,
+	ARCHIVE_CLASS,
+	ARCHIVE_ENABLED,
+	ARCHIVE_COLUMNS
+};
+static const char *const archive_columns[ARCHIVE_COLUMNS] = {
+	"bus", "pattern", "class", "enabled"
 };
 
 typedef struct DestinationKey
@@ -84,6 +98,10 @@ typedef struct Compiler
 	EbRuleDestination *destinations;
 	int			ndestinations;
 	int			destinations_room;
+	int16	   *archives;		/* retention classes */
+	int			narchives;
+	int			archives_room;
+	int16		archive_class;
 	HTAB	   *destination_index;
 	StringInfoData area;		/* strings and transformations */
 	EbPatternBuilder *builder;
@@ -222,6 +240,10 @@ add_target(Compiler *c)
 												   c->target_attnos[TARGET_ID],
 												   eb_config_desc(c->target_scan),
 												   &isnull));
+	target->since_version = DatumGetInt64(heap_getattr(c->target,
+													   c->target_attnos[TARGET_SINCE_VERSION],
+													   eb_config_desc(c->target_scan),
+													   &isnull));
 	target->name = add_string(c, target_text(c, TARGET_NAME));
 	target->destination = add_destination(c, kind, target_text(c, TARGET_DESTINATION));
 	if (source)
@@ -241,7 +263,7 @@ add_target(Compiler *c)
 }
 
 static void
-add_rule(Compiler *c, char *name, Jsonb *pattern)
+add_rule(Compiler *c, char *name, Jsonb *pattern, int64 since_version)
 {
 	EbRule	   *rule;
 
@@ -253,6 +275,7 @@ add_rule(Compiler *c, char *name, Jsonb *pattern)
 	rule = &c->rules[c->nrules];
 	rule->name = add_string(c, name);
 	rule->first_target = c->ntargets;
+	rule->since_version = since_version;
 	c->rule = name;
 	eb_pattern_builder_add(c->builder, eb_pattern_parse(&pattern->root), c->nrules);
 
@@ -298,10 +321,55 @@ read_rules(Compiler *c, Snapshot snapshot)
 			continue;
 		add_rule(c,
 				 TextDatumGetCString(heap_getattr(tuple, attnos[RULE_NAME], desc, &isnull)),
-				 DatumGetJsonbP(heap_getattr(tuple, attnos[RULE_PATTERN], desc, &isnull)));
+				 DatumGetJsonbP(heap_getattr(tuple, attnos[RULE_PATTERN], desc, &isnull)),
+				 DatumGetInt64(heap_getattr(tuple, attnos[RULE_SINCE_VERSION], desc, &isnull)));
 	}
 	eb_config_close(scan);
 	eb_config_close(c->target_scan);
+}
+
+/*
+ * Archives take part in matching after the rules: they have no targets, only
+ * the class that their events are filed under at least.
+ */
+static void
+read_archives(Compiler *c, Snapshot snapshot)
+{
+	EbConfigScan *scan = eb_config_open_at(EB_ARCHIVES, 0, NULL, snapshot);
+	int			attnos[ARCHIVE_COLUMNS];
+	HeapTuple	tuple;
+
+	find_columns(eb_config_desc(scan), archive_columns, ARCHIVE_COLUMNS, attnos);
+	while (HeapTupleIsValid(tuple = eb_config_next(scan)))
+	{
+		TupleDesc	desc = eb_config_desc(scan);
+		bool		isnull;
+		int16		class;
+		Datum		pattern;
+
+		if (!DatumGetBool(heap_getattr(tuple, attnos[ARCHIVE_ENABLED], desc, &isnull)) ||
+			strcmp(TextDatumGetCString(heap_getattr(tuple, attnos[ARCHIVE_BUS], desc, &isnull)),
+				   c->bus) != 0)
+			continue;
+		class = DatumGetInt16(heap_getattr(tuple, attnos[ARCHIVE_CLASS], desc, &isnull));
+		pattern = heap_getattr(tuple, attnos[ARCHIVE_PATTERN], desc, &isnull);
+		if (isnull)
+		{
+			c->archive_class = c->archive_class == 0 ? class :
+				eb_log_class_longer(c->archive_class, class);
+			continue;
+		}
+		if (c->narchives == c->archives_room)
+		{
+			c->archives_room *= 2;
+			c->archives = repalloc(c->archives, c->archives_room * sizeof(int16));
+		}
+		eb_pattern_builder_add(c->builder,
+							   eb_pattern_parse(&DatumGetJsonbP(pattern)->root),
+							   c->nrules + c->narchives);
+		c->archives[c->narchives++] = class;
+	}
+	eb_config_close(scan);
 }
 
 /* Lay the parts out one after the other; references become offsets in the block. */
@@ -314,7 +382,8 @@ assemble(Compiler *c, const EbPatternSet *patterns, MemoryContext context)
 	Size		destinations = targets + MAXALIGN(c->ntargets * sizeof(EbRuleTarget));
 	Size		counters = destinations +
 		MAXALIGN(c->ndestinations * sizeof(EbRuleDestination));
-	Size		pattern_set = counters + MAXALIGN(c->nrules * sizeof(EbRuleCounters));
+	Size		archives = counters + MAXALIGN(c->nrules * sizeof(EbRuleCounters));
+	Size		pattern_set = archives + MAXALIGN(c->narchives * sizeof(int16));
 	Size		area = pattern_set + MAXALIGN(patterns->size);
 	Size		size = area + MAXALIGN(c->area.len);
 
@@ -342,11 +411,15 @@ assemble(Compiler *c, const EbPatternSet *patterns, MemoryContext context)
 	set->targets = targets;
 	set->destinations = destinations;
 	set->counters = counters;
+	set->narchives = c->narchives;
+	set->archive_class = c->archive_class;
+	set->archives = archives;
 	set->patterns = pattern_set;
 	memcpy((char *) set + rules, c->rules, c->nrules * sizeof(EbRule));
 	memcpy((char *) set + targets, c->targets, c->ntargets * sizeof(EbRuleTarget));
 	memcpy((char *) set + destinations, c->destinations,
 		   c->ndestinations * sizeof(EbRuleDestination));
+	memcpy((char *) set + archives, c->archives, c->narchives * sizeof(int16));
 	memcpy((char *) set + pattern_set, patterns, patterns->size);
 	memcpy((char *) set + area, c->area.data, c->area.len);
 	return set;
@@ -355,7 +428,8 @@ assemble(Compiler *c, const EbPatternSet *patterns, MemoryContext context)
 EbRuleSet *
 eb_ruleset_compile(const char *bus, int32 bus_id, int64 version, Snapshot snapshot)
 {
-	Compiler	c = {.bus = bus,.rules_room = 64,.targets_room = 64,.destinations_room = 16};
+	Compiler	c = {.bus = bus,.rules_room = 64,.targets_room = 64,.destinations_room = 16,
+	.archives_room = 16};
 	HASHCTL		ctl = {.keysize = sizeof(DestinationKey),.entrysize = sizeof(DestinationEntry)};
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(old, "pg_eventbus rule compiler",
@@ -367,6 +441,7 @@ eb_ruleset_compile(const char *bus, int32 bus_id, int64 version, Snapshot snapsh
 	c.rules = palloc(c.rules_room * sizeof(EbRule));
 	c.targets = palloc(c.targets_room * sizeof(EbRuleTarget));
 	c.destinations = palloc(c.destinations_room * sizeof(EbRuleDestination));
+	c.archives = palloc(c.archives_room * sizeof(int16));
 	ctl.hcxt = context;
 	c.destination_index = hash_create("pg_eventbus rule destinations", 64, &ctl,
 									  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -379,6 +454,7 @@ eb_ruleset_compile(const char *bus, int32 bus_id, int64 version, Snapshot snapsh
 	errcallback.previous = error_context_stack;
 	error_context_stack = &errcallback;
 	read_rules(&c, snapshot);
+	read_archives(&c, snapshot);
 	error_context_stack = errcallback.previous;
 
 	set = assemble(&c, eb_pattern_builder_finish(c.builder), old);

@@ -187,6 +187,12 @@ take_version(const char *bus, int64 current)
 	return own_version;
 }
 
+int64
+eb_bus_take_version(const char *bus)
+{
+	return take_version(bus, lock_bus(bus, "NO KEY UPDATE"));
+}
+
 /* ---- buses ---- */
 
 void
@@ -734,12 +740,17 @@ eb_put_target(PG_FUNCTION_ARGS)
 			   " on_missing, bus_source, bus_detail_type) IS NOT DISTINCT FROM"
 			   " ($4, $5, $6::text, $7, $8::text, $9, $10, $11)", &args, ""))
 	{
-		(void) take_version(target.bus, version);
 		add_arg(&args, INT4OID, Int32GetDatum((int32) next_of("object_id_seq")), false);
+		add_arg(&args, INT8OID, Int64GetDatum(take_version(target.bus, version)), false);
 		(void) run("INSERT INTO eb.targets AS t (bus, rule, name, kind, destination, input,"
 				   " input_path, input_transformer, on_missing, bus_source, bus_detail_type,"
-				   " target_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-				   " ON CONFLICT (bus, rule, name) DO UPDATE SET kind = excluded.kind,"
+				   " target_id, since_version)"
+				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+				   " ON CONFLICT (bus, rule, name) DO UPDATE SET"
+				   " since_version = CASE WHEN (t.kind, t.destination) ="
+				   " (excluded.kind, excluded.destination) THEN t.since_version"
+				   " ELSE excluded.since_version END,"
+				   " kind = excluded.kind,"
 				   " destination = excluded.destination, input = excluded.input,"
 				   " input_path = excluded.input_path,"
 				   " input_transformer = excluded.input_transformer,"

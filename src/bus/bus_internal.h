@@ -25,7 +25,9 @@
  *	 EbRuleTarget[ntargets]			those of a rule are neighbours
  *	 EbRuleDestination[ndestinations]	each queue, bus and channel once
  *	 EbRuleCounters[nrules]			only in shared memory
- *	 EbPatternSet					rule numbers are indexes of EbRule
+ *	 int16[narchives]				retention classes of the bus's archives
+ *	 EbPatternSet					rule numbers are indexes of EbRule; after
+ *									them, of archives
  *	 strings and transformations
  *
  * Everything but the counters is read-only once built.
@@ -38,11 +40,14 @@ struct EbRuleSet
 	int32		nrules;
 	int32		ntargets;
 	int32		ndestinations;
+	int32		narchives;		/* enabled ones with a pattern */
+	int16		archive_class;	/* of those without one, which take every event; 0: none */
 	bool		shared;			/* the counters exist */
 	Size		rules;			/* offsets */
 	Size		targets;
 	Size		destinations;
 	Size		counters;
+	Size		archives;
 	Size		patterns;
 };
 
@@ -51,6 +56,7 @@ typedef struct EbRule
 	Size		name;
 	int32		first_target;
 	int32		ntargets;
+	int64		since_version;
 } EbRule;
 
 typedef struct EbRuleTarget
@@ -61,6 +67,7 @@ typedef struct EbRuleTarget
 	Size		transform;		/* 0: the envelope (or detail) as it is */
 	Size		source;			/* bus targets; 0: as it was */
 	Size		detail_type;
+	int64		since_version;
 } EbRuleTarget;
 
 typedef struct EbRuleDestination
@@ -84,6 +91,7 @@ typedef struct EbRuleCounters
 #define EB_RULESET_DESTINATIONS(set) \
 	EB_RULESET_AT(set, const EbRuleDestination, (set)->destinations)
 #define EB_RULESET_COUNTERS(set) EB_RULESET_AT(set, EbRuleCounters, (set)->counters)
+#define EB_RULESET_ARCHIVES(set) EB_RULESET_AT(set, const int16, (set)->archives)
 #define EB_RULESET_PATTERNS(set) EB_RULESET_AT(set, const EbPatternSet, (set)->patterns)
 #define EB_RULESET_STRING(set, offset) EB_RULESET_AT(set, const char, offset)
 

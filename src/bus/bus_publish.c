@@ -32,6 +32,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -89,7 +90,25 @@ typedef struct Routing
 	EbEvent    *event;
 	Jsonb	   *envelope;
 	EbEventPointer *pointer;	/* NULL until a delivery needs it */
+	EbRedeliver *redeliver;		/* the event is in the log already */
 } Routing;
+
+/* Delivering events of the log again. */
+struct EbRedeliver
+{
+	EbPublish  *publish;
+	EbPublishBus bus;			/* not among publish->buses: nothing is put there */
+	const char *replay;
+	char	  **rules;			/* names, NULL: all */
+	int			nrules;
+	bool		through_buses;
+	bool		backfill;		/* only what did not go there live */
+	const EbRuleSet *set;		/* wanted is for it */
+	int64		version;
+	bool	   *wanted;			/* by rule number */
+	bool		copy_body;		/* of the event at hand */
+	int			deliveries;		/* of it */
+};
 
 static EbPatternScratch *scratch = NULL;
 
@@ -185,10 +204,11 @@ flush(EbPublish *publish)
 {
 	MemoryContext old;
 
-	if (publish->nevents == 0)
+	if (publish->nevents == 0 && !publish->send)
 		return;
 	old = MemoryContextSwitchTo(publish->chunk_context);
-	eb_log_flush(publish->log);
+	if (publish->log)
+		eb_log_flush(publish->log);
 	if (publish->send)
 		eb_send_finish(publish->send, NULL);
 	MemoryContextSwitchTo(old);
@@ -313,6 +333,15 @@ deliver_queue(Routing *r, const EbRule *rule, const EbRuleTarget *target)
 	delivery.target_id = target->target_id;
 	if (target->transform)
 		delivery.body = transformed(r, rule, target);
+	else if (r->redeliver)
+	{
+		/* the event is filed; if it will be gone in a moment, take it along */
+		if (r->redeliver->copy_body)
+		{
+			delivery.body = palloc(VARSIZE(r->envelope));
+			memcpy(delivery.body, r->envelope, VARSIZE(r->envelope));
+		}
+	}
 	else if (route->class != r->event->class && route->class != 0)
 		r->event->class = eb_log_class_longer(r->event->class, route->class);
 	if (route->queue.fifo)
@@ -408,13 +437,31 @@ deliver_notify(Routing *r, const EbRule *rule, const EbRuleTarget *target)
 
 /* ---- one event ---- */
 
+/* Does a target get an event that is delivered again? */
+static bool
+redeliver_wants(Routing *r, const EbRule *rule, const EbRuleTarget *target)
+{
+	EbRedeliver *redeliver = r->redeliver;
+
+	if (EB_RULESET_DESTINATIONS(r->set)[target->destination].kind == EB_TARGET_BUS &&
+		!redeliver->through_buses)
+		return false;
+
+	/* what was put under this version or a later one went there then */
+	if (redeliver->backfill &&
+		r->event->ruleset_version >= Max(rule->since_version, target->since_version))
+		return false;
+	redeliver->deliveries++;
+	return true;
+}
+
 static void
 deliver_rule(Routing *r, int rule_no)
 {
 	const EbRule *rule = &EB_RULESET_RULES(r->set)[rule_no];
 	const EbRuleTarget *target = &EB_RULESET_TARGETS(r->set)[rule->first_target];
 
-	if (r->set->shared)
+	if (r->set->shared && !r->redeliver)
 	{
 		EbRuleCounters *counters = &EB_RULESET_COUNTERS(r->set)[rule_no];
 
@@ -424,6 +471,8 @@ deliver_rule(Routing *r, int rule_no)
 	}
 	for (int i = 0; i < rule->ntargets; i++, target++)
 	{
+		if (r->redeliver && !redeliver_wants(r, rule, target))
+			continue;
 		switch (EB_RULESET_DESTINATIONS(r->set)[target->destination].kind)
 		{
 			case EB_TARGET_QUEUE:
@@ -447,6 +496,26 @@ id_missing(const pg_uuid_t *id)
 	return memcmp(id, &none, sizeof(none)) == 0;
 }
 
+/*
+ * Archives have the numbers after the rules: take them off the end of what
+ * matched, and file the event under the longest retention of them.  Returns
+ * how many rules are left.
+ */
+static int
+archive(Routing *r, const uint32 *matched, int nmatched)
+{
+	const int16 *classes = EB_RULESET_ARCHIVES(r->set);
+
+	while (nmatched > 0 && matched[nmatched - 1] >= (uint32) r->set->nrules)
+	{
+		int16		class = classes[matched[--nmatched] - r->set->nrules];
+
+		if (!r->event->replay)
+			r->event->class = eb_log_class_longer(r->event->class, class);
+	}
+	return nmatched;
+}
+
 /* Match and prepare everything; the caller is in the chunk's context. */
 static int
 route(EbPublish *publish, EbPublishBus *bus, EbEvent *event)
@@ -468,7 +537,11 @@ route(EbPublish *publish, EbPublishBus *bus, EbEvent *event)
 	event->bus_id = bus->bus.bus_id;
 	event->class = bus->bus.class;
 	event->ruleset_version = r.set->version;
-	if (r.set->nrules > 0)
+
+	/* what is replayed was archived when it was put first */
+	if (r.set->archive_class != 0 && !event->replay)
+		event->class = eb_log_class_longer(event->class, r.set->archive_class);
+	if (r.set->nrules + r.set->narchives > 0)
 	{
 		MemoryContext old = MemoryContextSwitchTo(publish->event_context);
 
@@ -476,6 +549,7 @@ route(EbPublish *publish, EbPublishBus *bus, EbEvent *event)
 		MemoryContextSwitchTo(old);
 		nmatched = eb_pattern_match(EB_RULESET_PATTERNS(r.set), scratch,
 									&r.envelope->root, &matched);
+		nmatched = archive(&r, matched, nmatched);
 		for (int i = 0; i < nmatched; i++)
 			deliver_rule(&r, matched[i]);
 		MemoryContextReset(publish->event_context);
@@ -507,11 +581,9 @@ eb_publish_add(EbPublish *publish, EbPublishBus *bus, EbEvent *event)
 void
 eb_publish_finish(EbPublish *publish)
 {
+	flush(publish);
 	if (publish->log)
-	{
-		flush(publish);
 		eb_log_end(publish->log);
-	}
 	for (EbPublishBus *bus = publish->buses; bus; bus = bus->next)
 	{
 		if (bus->keys)
@@ -522,4 +594,89 @@ eb_publish_finish(EbPublish *publish)
 
 	/* what was put is there for the rest of the transaction */
 	CommandCounterIncrement();
+}
+
+/* ---- delivering again ---- */
+
+EbRedeliver *
+eb_redeliver_begin(const char *bus, const char *replay, char **rules, int nrules,
+				   bool through_buses, bool backfill)
+{
+	EbRedeliver *redeliver = palloc0(sizeof(EbRedeliver));
+
+	AcceptInvalidationMessages();
+	redeliver->publish = eb_publish_begin("replaying");
+	redeliver->bus.bus = *eb_bus_lookup(bus, false);
+	redeliver->replay = replay;
+	redeliver->rules = rules;
+	redeliver->nrules = nrules;
+	redeliver->through_buses = through_buses;
+	redeliver->backfill = backfill;
+	return redeliver;
+}
+
+/* The rule set, and which of its rules take part. */
+static void
+redeliver_rules(EbRedeliver *redeliver)
+{
+	const EbRuleSet *set = eb_ruleset_get(&redeliver->bus.bus);
+
+	if (redeliver->set == set && redeliver->version == set->version)
+		return;
+	redeliver->set = set;
+	redeliver->version = set->version;
+	redeliver->wanted = MemoryContextAllocZero(redeliver->publish->context,
+											   Max(set->nrules, 1) * sizeof(bool));
+	for (int i = 0; i < set->nrules; i++)
+	{
+		const char *name = EB_RULESET_STRING(set, EB_RULESET_RULES(set)[i].name);
+
+		redeliver->wanted[i] = redeliver->rules == NULL;
+		for (int k = 0; k < redeliver->nrules && !redeliver->wanted[i]; k++)
+			redeliver->wanted[i] = strcmp(redeliver->rules[k], name) == 0;
+	}
+}
+
+int
+eb_redeliver_add(EbRedeliver *redeliver, EbEvent *event, EbEventPointer *pointer,
+				 bool copy_body)
+{
+	EbPublish  *publish = redeliver->publish;
+	Routing		r = {.publish = publish,.bus = &redeliver->bus,.event = event,
+	.pointer = pointer,.redeliver = redeliver};
+	const uint32 *matched;
+	int			nmatched;
+	MemoryContext old;
+
+	redeliver_rules(redeliver);
+	redeliver->deliveries = 0;
+	redeliver->copy_body = copy_body;
+	r.set = redeliver->set;
+	event->replay = redeliver->replay;
+	old = MemoryContextSwitchTo(publish->event_context);
+	r.envelope = eb_log_envelope(event, false);
+	MemoryContextSwitchTo(publish->chunk_context);
+	nmatched = eb_pattern_match(EB_RULESET_PATTERNS(r.set), scratch,
+								&r.envelope->root, &matched);
+	nmatched = archive(&r, matched, nmatched);
+	for (int i = 0; i < nmatched; i++)
+	{
+		if (redeliver->wanted[matched[i]])
+			deliver_rule(&r, matched[i]);
+	}
+	MemoryContextReset(publish->event_context);
+	for (int i = 0; i < publish->nforwards; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) route(publish, publish->forwards[i].bus, publish->forwards[i].event);
+	}
+	publish->nforwards = 0;
+	MemoryContextSwitchTo(old);
+	return redeliver->deliveries;
+}
+
+void
+eb_redeliver_finish(EbRedeliver *redeliver)
+{
+	eb_publish_finish(redeliver->publish);
 }

@@ -135,6 +135,8 @@ typedef struct EbLogRow
 {
 	EbTick		tick;			/* of its id */
 	int16		class;
+	Oid			leaf;
+	bool		expiring;		/* its leaf may be removed within minutes */
 	ItemPointerData tid;
 	Datum	   *values;
 	bool	   *isnull;
@@ -151,6 +153,9 @@ typedef struct EbLogScan EbLogScan;
 extern EbLogScan *eb_log_scan_begin(EbTick after, EbTick before, Snapshot snapshot);
 extern bool eb_log_scan_next(EbLogScan *scan, EbLogRow *row);
 extern void eb_log_scan_end(EbLogScan *scan);
+
+/* About how many events lie between two ticks, from a sample of pages. */
+extern int64 eb_log_estimate(EbTick after, EbTick before);
 
 /* All of a row, copied into the current context. */
 extern void eb_log_row_event(const EbLogRow *row, EbEvent *event);
@@ -185,6 +190,9 @@ extern int16 eb_log_class_longer(int16 a, int16 b);
 
 /* The class with the shortest retention that is at least keep; 0 if there is none. */
 extern int16 eb_log_class_at_least(const Interval *keep);
+
+/* Is a leaf of the class that ends at an instant over, or within minutes? */
+extern bool eb_log_expiring(int16 class, TimestampTz to);
 
 /* The leaf for a class and instant; InvalidOid if there is none. */
 extern Oid	eb_log_leaf(int16 class, TimestampTz at);

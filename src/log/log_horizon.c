@@ -134,7 +134,8 @@ read_mark(void)
 /*
  * Raise the clock to the mark, once per database and start (claim 5).  Not
  * oftener: the mark runs ahead of the clock, so doing it again would push ids
- * into the future step by step.
+ * into the future step by step.  Without shared memory nobody knows whether it
+ * was done, so it is not: a clock that is set back there makes older ids.
  */
 static void
 adopt_mark(HorizonSection *horizon)
@@ -159,8 +160,6 @@ adopt_mark(HorizonSection *horizon)
 		}
 		LWLockRelease(&horizon->lock);
 	}
-	else
-		eb_clock_raise(mark);
 	mark_known = true;
 }
 
@@ -205,7 +204,7 @@ eb_log_announce(void)
 void
 eb_log_mark_ids(EbTick last)
 {
-	if (unlikely(last >= mark))
+	if (unlikely(last >= mark) && eb_clock_offset == 0)
 		advance_mark(last);
 }
 

@@ -48,6 +48,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
 #include "compat.h"
 #include "log/log.h"
 #include "log/log_columns.h"
@@ -97,6 +98,7 @@ typedef struct Stream
 	EbLogLeaf	leaf;
 	Relation	rel;			/* NULL: not opened yet */
 	bool		gone;			/* the leaf was dropped */
+	bool		expiring;
 	int			columns[EVENT_COLUMNS];
 	Directory  *directory;
 	BlockNumber nblocks;
@@ -443,6 +445,7 @@ stream_open(EbLogScan *scan, Stream *stream)
 		return;
 	}
 	eb_log_columns(RelationGetDescr(stream->rel), stream->columns);
+	stream->expiring = eb_log_expiring(stream->leaf.class, stream->leaf.to);
 
 	/* the count before the size: rows that come later are after the horizon */
 	stream->directory = find_directory(stream->rel);
@@ -594,11 +597,77 @@ eb_log_scan_next(EbLogScan *scan, EbLogRow *row)
 
 	row->tick = entry->tick;
 	row->class = stream->leaf.class;
+	row->leaf = stream->leaf.relid;
+	row->expiring = stream->expiring;
 	row->tid = scan->tuple.t_self;
 	row->values = scan->values;
 	row->isnull = scan->isnull;
 	row->columns = stream->columns;
 	return true;
+}
+
+/*
+ * Small ranges are counted.  Of larger ones the ranges of blocks that they
+ * overlap are, with the density of a few of them.
+ */
+#define ESTIMATE_COUNT	10000
+#define ESTIMATE_SAMPLE	16
+
+static double
+rows_per_block(Stream *stream)
+{
+	BlockNumber n = Min(stream->nblocks, ESTIMATE_SAMPLE);
+	int64		rows = 0;
+
+	for (BlockNumber i = 0; i < n; i++)
+	{
+		Buffer		buffer = ReadBuffer(stream->rel, (BlockNumber)
+										((uint64) stream->nblocks * i / n));
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		rows += PageGetMaxOffsetNumber(BufferGetPage(buffer));
+		UnlockReleaseBuffer(buffer);
+	}
+	return n > 0 ? (double) rows / n : 0;
+}
+
+int64
+eb_log_estimate(EbTick after, EbTick before)
+{
+	Snapshot	snapshot;
+	EbLogScan  *scan;
+	EbLogRow	row;
+	double		estimate = 0;
+	int64		counted = 0;
+
+	if (!OidIsValid(eb_table_oid(EB_EVENTS, true)))
+		return 0;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = eb_log_scan_begin(after, before, snapshot);
+	while (counted < ESTIMATE_COUNT && eb_log_scan_next(scan, &row))
+		counted++;
+	for (int i = 0; counted == ESTIMATE_COUNT && i < scan->nstreams; i++)
+	{
+		Stream	   *stream = &scan->streams[i];
+		BlockNumber blocks;
+
+		if (!stream->rel && !stream->gone)
+			stream_open(scan, stream);
+		if (stream->gone)
+			continue;
+		blocks = stream->nblocks - stream->directory->nranges * EB_LOG_RANGE;
+		for (BlockNumber k = 0; k < stream->directory->nranges; k++)
+		{
+			Span	   *span = &stream->directory->ranges[k].span;
+
+			if (span->max > after && span->min < before)
+				blocks += EB_LOG_RANGE;
+		}
+		estimate += blocks * rows_per_block(stream);
+	}
+	eb_log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+	return counted < ESTIMATE_COUNT ? counted : (int64) estimate;
 }
 
 void

@@ -371,6 +371,20 @@ eb_log_class_longer(int16 a, int16 b)
 	return compare_keep(x, y) >= 0 ? a : b;
 }
 
+bool
+eb_log_expiring(int16 class, TimestampTz to)
+{
+	const ClassInfo *info = find_class(class);
+	TimestampTz end;
+
+	if (!info || info->forever || TIMESTAMP_NOT_FINITE(to))
+		return false;
+	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												  TimestampTzGetDatum(to),
+												  IntervalPGetDatum(&info->keep)));
+	return end <= eb_clock_now() + 5 * USECS_PER_MINUTE;
+}
+
 int16
 eb_log_class_at_least(const Interval *keep)
 {
@@ -596,6 +610,7 @@ create_class(const Interval *keep)
 	Datum		values[2];
 	char		nulls[2] = {keep ? ' ' : 'n', ' '};
 	char	   *label = class_label(keep);
+	Interval	justified;
 	int			class = 1;
 
 	load_classes();
@@ -606,6 +621,13 @@ create_class(const Interval *keep)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("too many retention classes")));
 
+	/* 96 hours read better as 4 days; they compare equal */
+	if (keep)
+	{
+		justified = *DatumGetIntervalP(DirectFunctionCall1(interval_justify_hours,
+														   IntervalPGetDatum(keep)));
+		keep = &justified;
+	}
 	values[0] = IntervalPGetDatum(keep);
 	values[1] = CStringGetTextDatum(class_partition_interval(keep));
 	(void) eb_sql_with_args(psprintf("INSERT INTO eb.retention_classes"

@@ -72,9 +72,13 @@ eb_log_begin(void)
 
 	LockRelationOid(eb_table_oid(EB_EVENTS, false), RowExclusiveLock);
 
-	/* a second lock in one transaction does not do it */
-	AcceptInvalidationMessages();
+	/*
+	 * Announced first, so whoever announces himself after a change of rules
+	 * was committed also looks for it after that.  The lock accepts
+	 * invalidations, but not a second time in one transaction.
+	 */
 	eb_log_announce();
+	AcceptInvalidationMessages();
 	writer->leaves = NULL;
 	writer->nbuffered = 0;
 	writer->npending = 0;

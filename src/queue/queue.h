@@ -132,10 +132,11 @@ extern void eb_message_context_set(const EbMessageContext *context);
 /*
  * The body of a message that is its event's envelope; found as eb_log_fetch()
  * says.  An event that is gone leaves an envelope without detail that says
- * "erased"; *event is filled with what the pointer tells then.
+ * "erased"; *event is filled with what the pointer tells then.  replay: the
+ * replay that delivered the message, or NULL.
  */
 extern Jsonb *eb_queue_event_envelope(const EbEventPointer *pointer, EbEvent *event,
-									  bool found);
+									  bool found, const char *replay);
 
 /*
  * The event's headers, and in them what the log knows of its correlation,

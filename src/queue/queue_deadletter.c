@@ -67,7 +67,8 @@ struct EbDeadLetters
 /* ------------------------------------------------------------------ */
 
 Jsonb	   *
-eb_queue_event_envelope(const EbEventPointer *pointer, EbEvent *event, bool found)
+eb_queue_event_envelope(const EbEventPointer *pointer, EbEvent *event, bool found,
+						const char *replay)
 {
 	if (!found)
 	{
@@ -76,6 +77,8 @@ eb_queue_event_envelope(const EbEventPointer *pointer, EbEvent *event, bool foun
 		event->time = eb_tick_time(eb_uuid_tick(&pointer->id));
 		event->source = event->detail_type = "";
 	}
+	if (replay)
+		event->replay = replay;
 	return eb_log_envelope(event, !found);
 }
 
@@ -204,7 +207,8 @@ complete_letters(Letter *letters, int n)
 		EbDelivery *delivery = &owners[i]->delivery;
 
 		if (delivery->body == NULL)
-			delivery->body = eb_queue_event_envelope(&pointers[i], &events[i], found[i]);
+			delivery->body = eb_queue_event_envelope(&pointers[i], &events[i], found[i],
+													 delivery->replay);
 		if (delivery->headers == NULL && found[i])
 			delivery->headers = eb_queue_lasting_headers(&events[i]);
 	}

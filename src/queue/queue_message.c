@@ -203,6 +203,14 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 
 	if (isnull[BODY])
 	{
+		EbEvent		replayed;
+
+		if (!isnull[REPLAY])
+		{
+			replayed = *event;
+			replayed.replay = TextDatumGetCString(values[REPLAY]);
+			event = &replayed;
+		}
 		values[BODY] = JsonbPGetDatum(eb_log_envelope(event, !found));
 		isnull[BODY] = false;
 	}

@@ -389,7 +389,7 @@ eb_queue_view_at_subxact(SubXactEvent event, SubTransactionId mine,
  */
 static bool
 event_of_row(FunctionCallInfo fcinfo, EbEventPointer *pointer, EbEvent *event,
-			 bool *found)
+			 bool *found, char **replay)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ItemPointer tid = (ItemPointer) PG_GETARG_POINTER(1);
@@ -407,6 +407,8 @@ event_of_row(FunctionCallInfo fcinfo, EbEventPointer *pointer, EbEvent *event,
 	{
 		slot_getallattrs(slot);
 		routed = eb_queue_event_pointer(slot, pointer);
+		if (!slot->tts_isnull[EB_DELIVERY_REPLAY - 1])
+			*replay = TextDatumGetCString(slot->tts_values[EB_DELIVERY_REPLAY - 1]);
 		if (routed)
 		{
 			EbLogReader *reader = eb_log_reader_open();
@@ -428,10 +430,11 @@ eb_queue_event_body(PG_FUNCTION_ARGS)
 	EbEventPointer pointer;
 	EbEvent		event = {0};
 	bool		found;
+	char	   *replay = NULL;
 
-	if (!event_of_row(fcinfo, &pointer, &event, &found))
+	if (!event_of_row(fcinfo, &pointer, &event, &found, &replay))
 		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(eb_queue_event_envelope(&pointer, &event, found));
+	PG_RETURN_JSONB_P(eb_queue_event_envelope(&pointer, &event, found, replay));
 }
 
 PG_FUNCTION_INFO_V1(eb_queue_event_headers);
@@ -442,8 +445,9 @@ eb_queue_event_headers(PG_FUNCTION_ARGS)
 	EbEventPointer pointer;
 	EbEvent		event = {0};
 	bool		found;
+	char	   *replay = NULL;
 
-	if (!event_of_row(fcinfo, &pointer, &event, &found) || !found ||
+	if (!event_of_row(fcinfo, &pointer, &event, &found, &replay) || !found ||
 		event.headers == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(event.headers);

@@ -50,6 +50,7 @@ CREATE TABLE eb.targets (
 	on_missing			text NOT NULL DEFAULT 'null',	-- null, omit, error: what a path without a value gives
 	bus_source			text,					-- bus targets: source of the forwarded event; null: as it was
 	bus_detail_type		text,
+	since_version		bigint NOT NULL,		-- rules_version of the bus from which events go there
 	created_at			timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (bus, rule, name),
 	CHECK (num_nonnulls(input, input_path, input_transformer) <= 1)

@@ -233,4 +233,9 @@ extern void eb_worker_rescan_at_commit(void);
 /* Set the notifier's latch unless that is already under way. */
 extern void eb_notifier_wake(EbDatabase *db);
 
+/* ---- worker_replay.c ---- */
+
+extern TimestampTz eb_worker_replays(void);
+extern void eb_archives_round(EbMaintenance *m);
+
 #endif							/* EB_WORKER_INTERNAL_H */

@@ -344,6 +344,7 @@ static const MaintenanceTask tasks[] = {
 	{"floors", &eb_floor_check_interval, floors_round},
 	{"leaves", NULL, eb_leaves_round},
 	{"retention", NULL, eb_retention_round},
+	{"archives", NULL, eb_archives_round},
 };
 
 static TimestampTz last_run[lengthof(tasks)];
@@ -388,6 +389,7 @@ eb_maintainer_main(Datum arg)
 	EbDatabase *db = &eb_worker_shared()->databases[DatumGetInt32(arg)];
 	uint32		mine = EB_ATTENTION(EB_WORKER_MAINTAINER);
 	TimestampTz last = 0;
+	TimestampTz replays_due = 0;
 	bool		asked = false;
 	EbMaintenance m = {.next_due = DT_NOEND};
 
@@ -405,6 +407,8 @@ eb_maintainer_main(Datum arg)
 		if ((pg_atomic_fetch_and_u32(&db->attention, ~mine) & mine) != 0)
 			asked = true;
 		if (asked)
+			replays_due = 0;
+		if (asked)
 			at = Min(at, TimestampTzPlusMilliseconds(last, ASKED_MS));
 		if (at <= GetCurrentTimestamp())
 		{
@@ -418,7 +422,9 @@ eb_maintainer_main(Datum arg)
 			last = GetCurrentTimestamp();
 			at = next_round(db, last, &m);
 		}
-		eb_worker_sleep(at);
+		if (replays_due <= GetCurrentTimestamp())
+			replays_due = eb_worker_replays();
+		eb_worker_sleep(Min(at, replays_due));
 	}
 }
 

@@ -252,6 +252,7 @@ typedef struct Waiting
 	Datum		message_id;
 	Jsonb	   *body;			/* NULL: its event's envelope */
 	Jsonb	   *headers;
+	char	   *replay;			/* NULL: delivered when it was put */
 } Waiting;
 
 static void
@@ -263,7 +264,7 @@ write_copy(const char *table, Waiting *row, const EbEventPointer *pointer,
 	char		nulls[4] = {' ', ' ', ' ', ' '};
 
 	if (!row->body)
-		row->body = eb_queue_event_envelope(pointer, event, found);
+		row->body = eb_queue_event_envelope(pointer, event, found, row->replay);
 	if (!row->headers && found)
 		row->headers = eb_queue_lasting_headers(event);
 	values[0] = JsonbPGetDatum(row->body);
@@ -311,7 +312,7 @@ copy_batch(const char *table, const Leaf *leaf)
 	values[2] = UUIDPGetDatum(&high);
 
 	SPI_connect();
-	if (SPI_execute_with_args(psprintf("SELECT ctid, message_id, event_id, event_tid, body, headers"
+	if (SPI_execute_with_args(psprintf("SELECT ctid, message_id, event_id, event_tid, body, headers, replay"
 									   " FROM %s WHERE event_class = $1"
 									   " AND event_id >= $2 AND event_id < $3 LIMIT %d",
 									   table, COPY_BATCH),
@@ -342,6 +343,7 @@ copy_batch(const char *table, const Leaf *leaf)
 		rows[i].body = isnull ? NULL : DatumGetJsonbPCopy(d);
 		d = SPI_getbinval(tuple, desc, 6, &isnull);
 		rows[i].headers = isnull ? NULL : DatumGetJsonbPCopy(d);
+		rows[i].replay = SPI_getvalue(tuple, desc, 7);
 	}
 	MemoryContextSwitchTo(old);
 	SPI_finish();

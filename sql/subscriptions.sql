@@ -1,0 +1,151 @@
+-- Subscriptions are cursors on the log: a pattern and a position.
+CREATE EXTENSION IF NOT EXISTS pg_eventbus;
+SET client_min_messages = warning;
+SELECT eb.create_bus('stream');
+
+-- Three events before anybody subscribes.
+SELECT count(eb.put_event('shop', 'OrderPlaced', jsonb_build_object('n', n), 'stream', group_key => 'g' || n % 2))
+FROM generate_series(1, 3) n;
+
+-- From now on, from the beginning, and only what matches.
+SELECT eb.create_subscription('live', 'stream');
+SELECT eb.create_subscription('all', 'stream', start => 'earliest');
+SELECT eb.create_subscription('odd', 'stream', '{"detail": {"n": [1, 3, 5]}}', start => 'earliest');
+
+SELECT count(eb.put_event('shop', 'OrderPlaced', jsonb_build_object('n', n), 'stream', group_key => 'g' || n % 2))
+FROM generate_series(4, 6) n;
+
+SELECT detail FROM eb.read('live');
+SELECT source, detail_type, detail, group_key FROM eb.read('all');
+SELECT detail FROM eb.read('odd');
+
+-- Reading does not move the position; committing does, in the same
+-- transaction as what was done with the events.
+SELECT detail FROM eb.read('all', 2);
+SELECT eb.commit('all', max(id::text)::uuid) FROM eb.read('all', 2);
+SELECT detail FROM eb.read('all', 2);
+BEGIN;
+SELECT eb.commit('all', max(id::text)::uuid) FROM eb.read('all', 2);
+SELECT detail FROM eb.read('all', 2);
+ROLLBACK;
+SELECT detail FROM eb.read('all', 2);
+
+-- A position that is not ahead does not move anything.
+SELECT eb.commit('all', min(id::text)::uuid) FROM eb.read('live');
+SELECT eb.commit('all', min(id::text)::uuid) FROM eb.read('live');
+
+-- Events of the own transaction are there, and go with it.
+BEGIN;
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 7}', 'stream'));
+SELECT detail FROM eb.read('live');
+ROLLBACK;
+SELECT detail FROM eb.read('live');
+
+-- Events of another bus are not seen.
+SELECT eb.create_bus('other');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 100}', 'other'));
+SELECT detail FROM eb.read('live');
+
+-- Status: where each part is and how far behind.
+SELECT subscription, bus, partition, state, lag_events, lag_exact, lag > '0' AS lags,
+	evaluated, matched, held_by
+FROM eb.subscription_status ORDER BY subscription;
+SELECT eb.commit('live', max(id::text)::uuid) FROM eb.read('live');
+SELECT lag_events, lag, evaluated, matched FROM eb.subscription_live;
+
+-- Seek: to an event, a time, a word.
+SELECT eb.seek('live', min(id::text)::uuid) FROM eb.read('all');
+SELECT detail FROM eb.read('live');
+SELECT eb.seek('live', (SELECT min(ingested_at) FROM eb.read('all')));
+SELECT detail FROM eb.read('live');
+SELECT eb.seek('live', 'earliest');
+SELECT count(*) FROM eb.read('live');
+SELECT eb.seek('live', 'latest');
+SELECT count(*) FROM eb.read('live');
+SELECT eb.seek('live', '2001-01-01 00:00 UTC'::text);
+SELECT count(*) FROM eb.read('live');
+
+-- Pause and resume, where it stood or skipping what came meanwhile.
+SELECT eb.pause_subscription('live');
+SELECT count(*) FROM eb.read('live');
+SELECT state FROM eb.subscription_live;
+SELECT eb.resume_subscription('live');
+SELECT count(*) FROM eb.read('live');
+SELECT eb.pause_subscription('live');
+SELECT eb.resume_subscription('live', 'latest');
+SELECT count(*) FROM eb.read('live');
+
+-- Several readers: a group key always comes to the same partition, in order.
+SELECT eb.create_subscription('wide', 'stream', start => 'earliest', partitions => 3);
+SELECT count(*), count(DISTINCT id) FROM
+	(SELECT id FROM eb.read('wide', partition => 0) UNION ALL
+	 SELECT id FROM eb.read('wide', partition => 1) UNION ALL
+	 SELECT id FROM eb.read('wide', partition => 2)) p;
+SELECT group_key, count(DISTINCT partition) FROM
+	(SELECT group_key, partition FROM eb.read('wide', partition => 0) UNION ALL
+	 SELECT group_key, partition FROM eb.read('wide', partition => 1) UNION ALL
+	 SELECT group_key, partition FROM eb.read('wide', partition => 2)) p
+GROUP BY group_key ORDER BY group_key;
+
+-- Without a partition a reader gets one that is free and has something; one
+-- after the other, all of it.
+CREATE TABLE got (n int);
+DO $$
+DECLARE
+	batch eb.event[];
+BEGIN
+	LOOP
+		SELECT array_agg(r ORDER BY r.id) INTO batch FROM eb.read('wide', 2) r;
+		EXIT WHEN batch IS NULL;
+		INSERT INTO got SELECT (e.detail ->> 'n')::int FROM unnest(batch) e;
+		PERFORM eb.commit('wide', batch[cardinality(batch)].id, batch[1].partition);
+	END LOOP;
+END
+$$;
+SELECT array_agg(n ORDER BY n) FROM got;
+DROP TABLE got;
+
+-- A pattern that matches nothing moves over what it has looked at.
+SELECT eb.create_subscription('never', 'stream', '{"source": ["nobody"]}', start => 'earliest');
+SELECT count(*) FROM eb.put_events(
+	(SELECT jsonb_agg('{"source": "bulk", "detail-type": "x", "detail": {}}'::jsonb) FROM generate_series(1, 2000)),
+	'stream');
+SELECT count(*) FROM eb.read('never');
+SELECT lag_events, evaluated, matched FROM eb.subscription_never;
+
+-- Errors.
+SELECT eb.create_subscription('live', 'stream');
+SELECT eb.create_subscription('no such/name', 'stream');
+SELECT eb.create_subscription('x', 'nobus');
+SELECT eb.create_subscription('x', 'stream', '{"a": 1}');
+SELECT eb.create_subscription('x', 'stream', partitions => 0);
+SELECT eb.create_subscription('x', 'stream', start => 'yesterday or so');
+SELECT eb.create_subscription(NULL);
+SELECT * FROM eb.read('x');
+SELECT * FROM eb.read('live', 0);
+SELECT * FROM eb.read('wide', partition => 3);
+SELECT eb.commit('live', '00000000-0000-0000-0000-000000000000');
+SELECT eb.commit('live', 'ffffffff-ffff-7fff-bfff-ffffffffffff');
+SELECT eb.resume_subscription('live', 'there');
+SELECT eb.drop_subscription('x');
+
+-- Privileges: SELECT on the bus to subscribe, UPDATE on the view to read.
+CREATE ROLE stream_reader;
+SET ROLE stream_reader;
+SELECT * FROM eb.read('live');
+SELECT eb.seek('live', 'latest');
+SELECT count(*) FROM eb.subscription_status;
+RESET ROLE;
+GRANT UPDATE ON eb.subscription_live TO stream_reader;
+SET ROLE stream_reader;
+SELECT count(*) FROM eb.read('live');
+SELECT eb.seek('live', 'latest');
+SELECT subscription FROM eb.subscription_status;
+RESET ROLE;
+REVOKE UPDATE ON eb.subscription_live FROM stream_reader;
+DROP ROLE stream_reader;
+
+SELECT eb.drop_subscription(name) FROM eb.subscriptions;
+SELECT count(*) FROM eb.subscription_positions;
+SELECT eb.delete_bus('other');
+SELECT eb.delete_bus('stream');

@@ -1,0 +1,383 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream_read.c
+ *	  Read a subscription's next events, and commit the position.
+ *
+ * Order in a read: lock the part; its position; the horizon; a snapshot taken
+ * after it (under the statement's own, events that committed in between would
+ * be passed for good); the log from the position to the horizon.
+ *
+ * A read looks at EB_STREAM_MAX_SCAN events at most.  If none of them was for
+ * this reader, it moves the position itself, so that a pattern that matches
+ * nothing does not read the same history for ever; it does so only when it
+ * looked at enough to be worth a write.
+ *
+ * How many events were looked at and matched is known to the read and written
+ * with the commit: this backend keeps the counts of its last read of a part.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "catalog.h"
+#include "errors.h"
+#include "log/log_columns.h"
+#include "stream/stream.h"
+
+#define EB_STREAM_MAX_EVENTS	100000
+#define EB_STREAM_MAX_SCAN		200000
+
+/* A read that found nothing moves the position after this many events ... */
+#define WORTH_A_WRITE			1000
+/* ... or this many microseconds since it was last written. */
+#define WORTH_A_WRITE_US		USECS_PER_SEC
+
+/* Columns of eb.event. */
+enum
+{
+	OUT_ID,
+	OUT_PART,
+	OUT_SOURCE,
+	OUT_DETAIL_TYPE,
+	OUT_TIME,
+	OUT_INGESTED_AT,
+	OUT_RESOURCES,
+	OUT_DETAIL,
+	OUT_HEADERS,
+	OUT_GROUP_KEY,
+	OUT_CORRELATION_ID,
+	OUT_CAUSATION_ID,
+	OUT_TRACEPARENT,
+	OUT_REPLAY,
+	OUT_COLUMNS
+};
+
+static const int out_columns[OUT_COLUMNS] = {
+	[OUT_ID] = EVENT_ID,
+	[OUT_PART] = -1,
+	[OUT_SOURCE] = EVENT_SOURCE,
+	[OUT_DETAIL_TYPE] = EVENT_DETAIL_TYPE,
+	[OUT_TIME] = EVENT_TIME,
+	[OUT_INGESTED_AT] = EVENT_INGESTED_AT,
+	[OUT_RESOURCES] = EVENT_RESOURCES,
+	[OUT_DETAIL] = EVENT_DETAIL,
+	[OUT_HEADERS] = EVENT_HEADERS,
+	[OUT_GROUP_KEY] = EVENT_GROUP_KEY,
+	[OUT_CORRELATION_ID] = EVENT_CORRELATION_ID,
+	[OUT_CAUSATION_ID] = EVENT_CAUSATION_ID,
+	[OUT_TRACEPARENT] = EVENT_TRACEPARENT,
+	[OUT_REPLAY] = EVENT_REPLAY,
+};
+
+/* Counts of this backend's last read of a part, until its commit. */
+typedef struct ReadCounts
+{
+	struct
+	{
+		int32		subscription;
+		int32		part;
+	}			key;
+	int64		evaluated;
+	int64		matched;
+} ReadCounts;
+
+static HTAB *read_counts = NULL;
+static EbPatternScratch *scratch = NULL;
+
+PG_FUNCTION_INFO_V1(eb_read);
+PG_FUNCTION_INFO_V1(eb_commit);
+
+static ReadCounts *
+counts_of(const EbSubscription *subscription, int part)
+{
+	ReadCounts	key = {.key = {subscription->id, part}};
+	ReadCounts *counts;
+	bool		found;
+
+	if (!read_counts)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(key.key),.entrysize = sizeof(ReadCounts)};
+
+		read_counts = hash_create("pg_eventbus counts of reads", 32, &ctl,
+								  HASH_ELEM | HASH_BLOBS);
+	}
+	counts = hash_search(read_counts, &key.key, HASH_ENTER, &found);
+	if (!found)
+		counts->evaluated = counts->matched = 0;
+	return counts;
+}
+
+/* Is the event for this part?  Without a group key any part will do. */
+bool
+eb_stream_is_of_part(const EbLogRow *row, int parts, int part)
+{
+	uint32		hash;
+	int			c = row->columns[EVENT_GROUP_KEY];
+
+	if (parts == 1)
+		return true;
+	if (row->isnull[c])
+		hash = hash_bytes((unsigned char *) DatumGetPointer(row->values[row->columns[EVENT_ID]]),
+						  sizeof(pg_uuid_t));
+	else
+	{
+		text	   *key = DatumGetTextPP(row->values[c]);
+
+		hash = hash_bytes((unsigned char *) VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+	}
+	return hash % parts == (uint32) part;
+}
+
+static bool
+matches(const EbSubscription *subscription, const EbLogRow *row, MemoryContext context)
+{
+	MemoryContext old;
+	EbEvent		event;
+	const uint32 *rules;
+	bool		result;
+
+	if (!subscription->pattern)
+		return true;
+	old = MemoryContextSwitchTo(context);
+	eb_log_row_event(row, &event);
+	result = eb_pattern_match(subscription->pattern, scratch,
+							  &eb_log_envelope(&event, false)->root, &rules) > 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(context);
+	return result;
+}
+
+void
+eb_stream_put_row(struct ReturnSetInfo *result, const EbLogRow *row, int part)
+{
+	Datum		values[OUT_COLUMNS];
+	bool		isnull[OUT_COLUMNS];
+
+	for (int i = 0; i < OUT_COLUMNS; i++)
+	{
+		int			c;
+
+		if (i == OUT_PART)
+		{
+			values[i] = Int32GetDatum(part);
+			isnull[i] = part < 0;
+			continue;
+		}
+		c = row->columns[out_columns[i]];
+		values[i] = row->values[c];
+		isnull[i] = row->isnull[c];
+	}
+	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+}
+
+/*
+ * Read one locked part into result.  Returns the number of rows.
+ */
+static int
+read_part(const EbSubscription *subscription, int part, int max,
+		  ReturnSetInfo *result)
+{
+	EbPosition	position;
+	EbTick		after;
+	EbTick		looked_at;
+	Snapshot	snapshot;
+	EbLogScan  *scan;
+	EbLogRow	row;
+	ReadCounts *counts;
+	MemoryContext context;
+	int			rows = 0;
+	int64		evaluated = 0;
+
+	eb_position_read(subscription, part, &position);
+	after = looked_at = eb_uuid_tick(&position.position);
+	context = AllocSetContextCreate(CurrentMemoryContext,
+									"pg_eventbus event being matched",
+									ALLOCSET_DEFAULT_SIZES);
+	{
+		EbTick		horizon = eb_log_horizon();
+
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		scan = eb_log_scan_begin(after, horizon, snapshot);
+	}
+	while (rows < max && evaluated < EB_STREAM_MAX_SCAN && eb_log_scan_next(scan, &row))
+	{
+		looked_at = row.tick;
+		if (DatumGetInt32(row.values[row.columns[EVENT_BUS_ID]]) != subscription->bus_id ||
+			!eb_stream_is_of_part(&row, subscription->parts, part))
+			continue;
+		evaluated++;
+		if (!matches(subscription, &row, context))
+			continue;
+		eb_stream_put_row(result, &row, part);
+		rows++;
+	}
+	eb_log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+	MemoryContextDelete(context);
+
+	counts = counts_of(subscription, part);
+	counts->evaluated = evaluated;
+	counts->matched = rows;
+	if (rows == 0 && looked_at > after && !XactReadOnly &&
+		(evaluated >= WORTH_A_WRITE ||
+		 eb_clock_now() - position.committed_at >= WORTH_A_WRITE_US))
+	{
+		eb_position_before(looked_at + 1, &position.position);
+		position.evaluated += evaluated;
+		position.committed_at = eb_clock_now();
+		eb_position_write(subscription, part, &position);
+		counts->evaluated = 0;
+	}
+	return rows;
+}
+
+/* Parts in the order in which they were last written, longest ago first. */
+static int *
+parts_by_age(const EbSubscription *subscription)
+{
+	int		   *parts = palloc(subscription->parts * sizeof(int));
+	TimestampTz *ages = palloc(subscription->parts * sizeof(TimestampTz));
+
+	for (int i = 0; i < subscription->parts; i++)
+	{
+		EbPosition	position;
+		int			k = i;
+
+		eb_position_read(subscription, i, &position);
+		while (k > 0 && ages[k - 1] > position.committed_at)
+		{
+			ages[k] = ages[k - 1];
+			parts[k] = parts[k - 1];
+			k--;
+		}
+		ages[k] = position.committed_at;
+		parts[k] = i;
+	}
+	pfree(ages);
+	return parts;
+}
+
+Datum
+eb_read(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	EbSubscription subscription;
+	char	   *name;
+	int			max;
+
+	if (PG_ARGISNULL(0))
+		eb_error_null("subscription");
+	if (PG_ARGISNULL(1))
+		eb_error_null("max_events");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	max = PG_GETARG_INT32(1);
+	if (max < 1 || max > EB_STREAM_MAX_EVENTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid max_events %d", max),
+				 errhint("Use 1 to %d.", EB_STREAM_MAX_EVENTS)));
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot read subscription \"%s\" during recovery", name),
+				 errhint("Read it on the primary.")));
+	subscription = *eb_subscription_get(name);
+	eb_check_view_privilege(subscription.view, EB_SUBSCRIPTION_READ, "subscription", name);
+	if (subscription.has_queue)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("subscription \"%s\" delivers to a queue", name),
+				 errhint("Receive from the queue.")));
+	if (!scratch)
+	{
+		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
+
+		scratch = eb_pattern_scratch_create();
+		MemoryContextSwitchTo(old);
+	}
+	InitMaterializedSRF(fcinfo, 0);
+	if (subscription.paused)
+		PG_RETURN_VOID();
+
+	if (!PG_ARGISNULL(2) || subscription.parts == 1)
+	{
+		int			part = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+
+		if (part < 0 || part >= subscription.parts)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("subscription \"%s\" has no partition %d", name, part),
+					 errdetail("Its partitions are 0 to %d.", subscription.parts - 1)));
+		(void) eb_stream_lock(&subscription, part, true);
+		(void) read_part(&subscription, part, max, result);
+	}
+	else
+	{
+		int		   *parts = parts_by_age(&subscription);
+
+		for (int i = 0; i < subscription.parts; i++)
+		{
+			if (eb_stream_lock(&subscription, parts[i], false) &&
+				read_part(&subscription, parts[i], max, result) > 0)
+				break;
+		}
+	}
+	PG_RETURN_VOID();
+}
+
+Datum
+eb_commit(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	pg_uuid_t  *to = PG_GETARG_UUID_P(1);
+	int			part = PG_GETARG_INT32(2);
+	EbSubscription subscription = *eb_subscription_get(name);
+	EbPosition	position;
+	ReadCounts *counts;
+
+	eb_check_view_privilege(subscription.view, EB_SUBSCRIPTION_READ, "subscription", name);
+	PreventCommandIfReadOnly("eb.commit()");
+	PreventCommandIfParallelMode("eb.commit()");
+	if (to->data[6] >> 4 != 7)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("uuid is not an event id"),
+				 errdetail("Its version is %d; ids of events are of version 7.",
+						   to->data[6] >> 4)));
+	if (part < 0 || part >= subscription.parts)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("subscription \"%s\" has no partition %d", name, part),
+				 errdetail("Its partitions are 0 to %d.", subscription.parts - 1)));
+	(void) eb_stream_lock(&subscription, part, true);
+	eb_position_read(&subscription, part, &position);
+	if (memcmp(to, &position.position, sizeof(pg_uuid_t)) <= 0)
+		PG_RETURN_BOOL(false);
+	if (eb_uuid_tick(to) >= eb_log_horizon())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("position is beyond what can have been read"),
+				 errhint("Pass the id of an event that eb.read returned.")));
+	counts = counts_of(&subscription, part);
+	position.position = *to;
+	position.evaluated += counts->evaluated;
+	position.matched += counts->matched;
+	position.committed_at = eb_clock_now();
+	counts->evaluated = counts->matched = 0;
+	eb_position_write(&subscription, part, &position);
+	CommandCounterIncrement();
+	PG_RETURN_BOOL(true);
+}

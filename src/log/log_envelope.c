@@ -42,24 +42,36 @@ eb_format_time(TimestampTz time, char *buf)
 {
 	struct pg_tm tm;
 	fsec_t		fsec;
-	int			n;
 
 	/* infinite times cannot be: entries refuse them */
 	if (timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp out of range")));
-	n = snprintf(buf, 40, "%04d-%02d-%02dT%02d:%02d:%02d",
-				 tm.tm_year, tm.tm_mon, tm.tm_mday,
-				 tm.tm_hour, tm.tm_min, tm.tm_sec);
+
+	/* for every event that is matched: sprintf() would be a third of an envelope */
+	if (tm.tm_year < 0)
+		*buf++ = '-';
+	buf = pg_ultostr_zeropad(buf, (uint32) abs(tm.tm_year), 4);
+	*buf++ = '-';
+	buf = pg_ultostr_zeropad(buf, (uint32) tm.tm_mon, 2);
+	*buf++ = '-';
+	buf = pg_ultostr_zeropad(buf, (uint32) tm.tm_mday, 2);
+	*buf++ = 'T';
+	buf = pg_ultostr_zeropad(buf, (uint32) tm.tm_hour, 2);
+	*buf++ = ':';
+	buf = pg_ultostr_zeropad(buf, (uint32) tm.tm_min, 2);
+	*buf++ = ':';
+	buf = pg_ultostr_zeropad(buf, (uint32) tm.tm_sec, 2);
 	if (fsec != 0)
 	{
-		n += snprintf(buf + n, 40 - n, ".%06d", (int) fsec);
-		while (buf[n - 1] == '0')
-			n--;
+		*buf++ = '.';
+		buf = pg_ultostr_zeropad(buf, (uint32) fsec, 6);
+		while (buf[-1] == '0')
+			buf--;
 	}
-	buf[n++] = 'Z';
-	buf[n] = '\0';
+	*buf++ = 'Z';
+	*buf = '\0';
 }
 
 static void

@@ -207,6 +207,12 @@ set_form(EbPatternBuilder *b, EbCTerm *term)
 	term->form = EB_TERM_ANY;
 	if (term->nexact == 0 && term->nother == 1)
 	{
+		/* write_block() makes a place of it */
+		term->form = EB_TERM_TEST;
+		term->first = WORD(b, term->tests);
+	}
+	if (term->form == EB_TERM_TEST)
+	{
 		const EbCTest *test = eb_build_test(b, WORD(b, term->tests));
 
 		if (test->kind == EB_TEST_BUT && (test->flags & EB_BUT_EXACT) &&
@@ -263,6 +269,9 @@ add_term(EbPatternBuilder *b, uint32 node, const EbField *field)
 	term.nexact = nexact;
 	term.nother = ntests - nexact;
 	set_form(b, &term);
+	term.memorize = term.form == EB_TERM_ANY ||
+		(term.form == EB_TERM_TEST &&
+		 eb_build_test(b, WORD(b, term.tests))->kind != EB_TEST_RANGE);
 	eb_vector_push(&b->cterms, &term);
 
 	preds = ntests > 0 && !field->absent ? b->words.n : EB_NONE;
@@ -699,7 +708,8 @@ atom_hash(const EbCTest *test)
 }
 
 static void
-fill_atoms(const EbPatternBuilder *b, EbCAtom *atoms, uint32 mask)
+fill_atoms(const EbPatternBuilder *b, const uint32 *places, EbCAtom *atoms,
+		   uint32 mask)
 {
 	for (uint32 i = 0; i <= mask; i++)
 		atoms[i].test = EB_NONE;
@@ -716,6 +726,7 @@ fill_atoms(const EbPatternBuilder *b, EbCAtom *atoms, uint32 mask)
 			i = (i + 1) & mask;
 		atoms[i].hash = hash;
 		atoms[i].test = t;
+		atoms[i].place = places[t];
 	}
 }
 
@@ -860,7 +871,14 @@ write_block(EbPatternBuilder *b, EbVector *nodes, StringInfo keys,
 		bound->pad = 0;
 	}
 	fill_slots(b, (EbCSlot *) ((char *) c + c->slots), c->slot_mask);
-	fill_atoms(b, (EbCAtom *) ((char *) c + c->atoms), c->atom_mask);
+	fill_atoms(b, places, (EbCAtom *) ((char *) c + c->atoms), c->atom_mask);
+	for (uint32 t = 0; t < c->nterms; t++)
+	{
+		EbCTerm    *term = &((EbCTerm *) ((char *) c + c->terms))[t];
+
+		if (term->form == EB_TERM_TEST)
+			term->first = places[term->first];
+	}
 	return c;
 }
 

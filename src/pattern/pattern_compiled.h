@@ -79,6 +79,7 @@ typedef enum EbTermForm
 	EB_TERM_EXACT,				/* the leaf is one of these values */
 	EB_TERM_NEVER,				/* no leaf will do: exists: false alone */
 	EB_TERM_BUT_ONE,			/* the leaf is not this value */
+	EB_TERM_TEST,				/* one test that is no comparison for equality */
 	EB_TERM_ANY					/* any of tests of several kinds */
 } EbTermForm;
 
@@ -88,10 +89,12 @@ typedef struct EbCTerm
 	uint32		tests;			/* in words[]: nexact ascending, then nother */
 	uint32		nexact;
 	uint32		nother;
-	uint32		first;			/* the value of EB_TERM_ONE, EB_TERM_BUT_ONE */
+	uint32		first;			/* the value of EB_TERM_ONE, EB_TERM_BUT_ONE;
+								 * of EB_TERM_TEST the test's place in bytes[] */
 	uint8		form;			/* EbTermForm */
 	bool		ok_missing;
-	uint16		pad;
+	bool		memorize;		/* remembering costs less than doing it again */
+	uint8		pad;
 } EbCTerm;
 
 typedef struct EbCConjunction
@@ -243,7 +246,17 @@ typedef struct EbCAtom
 {
 	uint32		hash;
 	uint32		test;			/* EB_NONE = free */
+	uint32		place;			/* of the test in bytes[] */
+	uint32		pad;
 } EbCAtom;
+
+/*
+ * A placement, in words[]: these, then the numbers of the open terms.
+ */
+#define EB_PLACEMENT_CONJUNCTION	0
+#define EB_PLACEMENT_RULE			1
+#define EB_PLACEMENT_NTERMS			2
+#define EB_PLACEMENT_TERMS			3
 
 /*
  * A posting is the place of placements in words[], or a state, or the place of

@@ -54,6 +54,35 @@ eb_hash_bytes(const void *key, uint32 len)
 	return eb_hash_mix(h);
 }
 
+/* Equality of short strings, without the call and the order of memcmp() */
+static inline bool
+eb_same_bytes(const char *a, const char *b, uint32 len)
+{
+	uint64		wa;
+	uint64		wb;
+	uint32		i;
+
+	if (len >= 8)
+	{
+		for (i = 0; i + 8 <= len; i += 8)
+		{
+			memcpy(&wa, a + i, 8);
+			memcpy(&wb, b + i, 8);
+			if (wa != wb)
+				return false;
+		}
+		memcpy(&wa, a + len - 8, 8);
+		memcpy(&wb, b + len - 8, 8);
+		return wa == wb;
+	}
+	for (i = 0; i < len; i++)
+	{
+		if (a[i] != b[i])
+			return false;
+	}
+	return true;
+}
+
 /* Byte by byte, so that the hashes of all prefixes come in one pass. */
 #define EB_HASH_ROLL_START	UINT64CONST(0xA0761D6478BD642F)
 

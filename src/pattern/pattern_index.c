@@ -385,7 +385,10 @@ write_placements(RuleIndex *ix, const Item *items, uint32 n)
 		uint32		nterms = item_terms(ix, &items[i]);
 		uint32		first;
 
+		/* EB_PLACEMENT_* */
+
 		eb_vector_word(&b->words, items[i].conjunction);
+		eb_vector_word(&b->words, c->rule);
 		eb_vector_word(&b->words, nterms - items[i].nused);
 		first = b->words.n;
 		for (uint32 place = 0; place < nterms; place++)

@@ -28,6 +28,12 @@
 
 #define EPOCH_MAX		(PG_INT32_MAX - 1)	/* memo doubles it */
 
+#ifdef __GNUC__
+#define EB_PREFETCH(p)	__builtin_prefetch(p)
+#else
+#define EB_PREFETCH(p)	((void) 0)
+#endif
+
 /* A child is looked up by bisection if the object is so much larger. */
 #define BISECT_RATIO	8
 
@@ -175,6 +181,7 @@ add_leaf(EbMatch *m, uint32 node, const EbValue *value)
 		s->leaves = repalloc_huge(s->leaves, s->maxleaves * sizeof(EbLeaf));
 	}
 	eb_leaf_init(&s->leaves[i], value);
+	EB_PREFETCH(value->ptr);	/* it is read once the walk is over */
 	s->nleaves++;
 	if (seen->epoch != m->epoch)
 	{
@@ -276,16 +283,16 @@ walk_merge(EbMatch *m, const EbCNode *n, const JsonbContainer *object,
 			child++;
 		while (child < last_child && m->nodes[child].keylen == len)
 		{
-			int			cmp = memcmp(m->bytes + m->nodes[child].key,
-									 base + offset, len);
+			const char *key = m->bytes + m->nodes[child].key;
 
-			if (cmp > 0)
-				break;
-			if (cmp == 0)
+			if (eb_same_bytes(key, base + offset, len))
 			{
 				found[nfound].pair = i;
-				found[nfound++].child = child;
+				found[nfound++].child = child++;
+				break;
 			}
+			if (memcmp(key, base + offset, len) > 0)
+				break;
 			child++;
 		}
 		offset = end;
@@ -379,7 +386,7 @@ term_holds(EbMatch *m, uint32 number)
 
 	if (seen->epoch != m->epoch)
 		return term->ok_missing;
-	if (seen->first == seen->last && term->form != EB_TERM_ANY)
+	if (seen->first == seen->last && !term->memorize)
 		return eb_term_holds_leaf(m, term, &s->leaves[seen->first]);
 
 	memo = &s->memo[number];
@@ -432,13 +439,13 @@ try_placements(EbMatch *m, const uint32 *list, uint32 n,
 {
 	while (n-- > 0)
 	{
-		uint32		number = list[0];
-		uint32		nterms = list[1];
-		const EbCConjunction *c = &m->conjunctions[number];
+		uint32		number = list[EB_PLACEMENT_CONJUNCTION];
+		uint32		rule = list[EB_PLACEMENT_RULE];
+		uint32		nterms = list[EB_PLACEMENT_NTERMS];
 		bool		holds = true;
 		bool		relaxed = false;
 
-		list += 2;
+		list += EB_PLACEMENT_TERMS;
 		for (uint32 t = 0; t < nterms && holds; t++)
 		{
 			if (term_holds(m, list[t]))
@@ -452,18 +459,19 @@ try_placements(EbMatch *m, const uint32 *list, uint32 n,
 		list += nterms;
 		if (!holds)
 			continue;
-		if (m->inner_array && meets_in_array(m, c))
+		if (m->inner_array && meets_in_array(m, &m->conjunctions[number]))
 		{
 			if (m->s->tried[number] == m->epoch)
 				continue;
 			m->s->tried[number] = m->epoch;
 			CHECK_FOR_INTERRUPTS();
-			if (!eb_conjunction_holds(m, c, PG_UINT32_MAX, event))
+			if (!eb_conjunction_holds(m, &m->conjunctions[number],
+									  PG_UINT32_MAX, event))
 				continue;
 		}
 		else if (relaxed)
 			continue;
-		add_rule(m, c->rule);
+		add_rule(m, rule);
 	}
 }
 
@@ -498,7 +506,7 @@ try_bucket(EbMatch *m, uint32 bucket, uint32 node, EbLeaf *leaf,
 
 	for (; n > 0; n--, list += 2)
 	{
-		if (eb_test_holds(m, list[0], node, leaf))
+		if (eb_test_holds(m, eb_ctest(m, list[0]), node, leaf))
 			follow(m, list[1], event);
 	}
 }

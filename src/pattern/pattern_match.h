@@ -133,7 +133,7 @@ eb_leaf_init(EbLeaf *leaf, const EbValue *value)
 
 /* pattern_test.c */
 extern uint32 eb_leaf_find_atom(const EbMatch *m, uint32 node, EbLeaf *leaf);
-extern bool eb_test_holds(const EbMatch *m, uint32 test, uint32 node,
+extern bool eb_test_holds(const EbMatch *m, const EbCTest *test, uint32 node,
 						  EbLeaf *leaf);
 extern bool eb_term_any_holds(const EbMatch *m, const EbCTerm *term,
 							  EbLeaf *leaf);
@@ -157,6 +157,9 @@ eb_term_holds_leaf(const EbMatch *m, const EbCTerm *term, EbLeaf *leaf)
 			return eb_leaf_atom(m, term->node, leaf) == term->first;
 		case EB_TERM_BUT_ONE:
 			return eb_leaf_atom(m, term->node, leaf) != term->first;
+		case EB_TERM_TEST:
+			return eb_test_holds(m, (const EbCTest *) (m->bytes + term->first),
+								 term->node, leaf);
 		case EB_TERM_NEVER:
 			return false;
 		default:

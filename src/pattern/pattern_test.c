@@ -42,13 +42,13 @@ eb_leaf_find_atom(const EbMatch *m, uint32 node, EbLeaf *leaf)
 
 		if (m->atoms[i].hash != hash)
 			continue;
-		test = eb_ctest(m, m->atoms[i].test);
+		test = (const EbCTest *) (m->bytes + m->atoms[i].place);
 		if (test->kind != kind)
 			continue;
 		if (kind == EB_TEST_STRING)
 		{
 			if (test->len == leaf->value.len &&
-				memcmp(EB_CTEST_DATA(test), leaf->value.ptr, test->len) == 0)
+				eb_same_bytes(EB_CTEST_DATA(test), leaf->value.ptr, test->len))
 				return m->atoms[i].test;
 			continue;
 		}
@@ -72,28 +72,41 @@ eb_leaf_address(EbLeaf *leaf)
 	return &leaf->address;
 }
 
+/* Is a number beyond a bound in this direction (1 or -1), or at it if closed? */
+static bool
+at_bound(const EbNumber *value, const EbCNumber *stored, int direction,
+		 bool open)
+{
+	EbNumber	bound;
+	int			cmp;
+
+	eb_cnumber_view(stored, &bound);
+	cmp = eb_number_cmp(value, &bound) * direction;
+	return cmp > 0 || (cmp == 0 && !open);
+}
+
 static bool
 range_holds(const EbCTest *test, EbLeaf *leaf)
 {
 	const EbCNumber *lower = (const EbCNumber *) EB_CTEST_DATA(test);
 	const EbNumber *value = eb_leaf_number(leaf);
-	EbNumber	bound;
-	int			cmp;
+	const EbCNumber *upper;
 
+	/* the keys decide unless they are equal */
 	if (test->flags & EB_RANGE_LOWER)
 	{
-		eb_cnumber_view(lower, &bound);
-		cmp = eb_number_cmp(value, &bound);
-		if (cmp < 0 || (cmp == 0 && (test->flags & EB_RANGE_LOWER_OPEN)))
+		if (value->key < lower->key ||
+			(value->key == lower->key &&
+			 !at_bound(value, lower, 1, (test->flags & EB_RANGE_LOWER_OPEN) != 0)))
 			return false;
 	}
 	if (test->flags & EB_RANGE_UPPER)
 	{
-		eb_cnumber_view((const EbCNumber *) ((const char *) lower +
-											 EB_CNUMBER_SIZE(lower->ndigits)),
-						&bound);
-		cmp = eb_number_cmp(value, &bound);
-		if (cmp > 0 || (cmp == 0 && (test->flags & EB_RANGE_UPPER_OPEN)))
+		upper = (const EbCNumber *) ((const char *) lower +
+									 EB_CNUMBER_SIZE(lower->ndigits));
+		if (value->key > upper->key ||
+			(value->key == upper->key &&
+			 !at_bound(value, upper, -1, (test->flags & EB_RANGE_UPPER_OPEN) != 0)))
 			return false;
 	}
 	return true;
@@ -130,16 +143,15 @@ but_holds(const EbMatch *m, const EbCTest *test, uint32 node, EbLeaf *leaf)
 		return !contains(subs, test->len, eb_leaf_atom(m, node, leaf));
 	for (uint32 i = 0; i < test->len; i++)
 	{
-		if (eb_test_holds(m, subs[i], node, leaf))
+		if (eb_test_holds(m, eb_ctest(m, subs[i]), node, leaf))
 			return false;
 	}
 	return true;
 }
 
 bool
-eb_test_holds(const EbMatch *m, uint32 number, uint32 node, EbLeaf *leaf)
+eb_test_holds(const EbMatch *m, const EbCTest *test, uint32 node, EbLeaf *leaf)
 {
-	const EbCTest *test = eb_ctest(m, number);
 	const char *text = EB_CTEST_DATA(test);
 	const char *s = leaf->value.ptr;
 	uint32		len = leaf->value.len;
@@ -159,7 +171,8 @@ eb_test_holds(const EbMatch *m, uint32 number, uint32 node, EbLeaf *leaf)
 		case EB_TEST_FALSE:
 		case EB_TEST_NUMBER:
 		case EB_TEST_STRING:
-			return eb_leaf_atom(m, node, leaf) == number;
+			Assert(false);		/* these are decided by number */
+			return false;
 		default:
 			break;
 	}
@@ -199,7 +212,7 @@ eb_term_any_holds(const EbMatch *m, const EbCTerm *term, EbLeaf *leaf)
 	tests += term->nexact;
 	for (uint32 i = 0; i < term->nother; i++)
 	{
-		if (eb_test_holds(m, tests[i], term->node, leaf))
+		if (eb_test_holds(m, eb_ctest(m, tests[i]), term->node, leaf))
 			return true;
 	}
 	return false;

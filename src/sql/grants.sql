@@ -81,7 +81,6 @@ GRANT EXECUTE ON FUNCTION eb.test_event_pattern(jsonb, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.test_rule(jsonb, text, timestamptz, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.test_transform(jsonb, jsonb, text, jsonb, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_archive(text, jsonb, interval, text, boolean, boolean) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION eb.update_bus(text, interval, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_bus(text, interval, text, interval, boolean) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_consumer(text, interval, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.update_queue(text, interval, interval, interval, integer, text, integer, interval,

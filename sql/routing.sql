@@ -140,6 +140,11 @@ SELECT eb.remove_target('all', 'again', 'rt_other');
 SELECT eb.remove_target('all', 'rt', 'rt_other');
 SELECT count(*) > 0 AS drained FROM eb.consume('rt_a', 10000);
 
+-- A channel gets the envelope as text; one too long for NOTIFY goes as its id, and does not fail the put.
+SELECT eb.remove_target('all', 'rt_other', 'rt');
+SELECT eb.put_target('all', channel => 'rt.channel', bus => 'rt');
+SELECT eb.put_event('shop', 'T', jsonb_build_object('x', repeat('y', 10000)), bus => 'rt') IS NOT NULL AS put;
+
 SELECT eb.delete_bus('rt', with_rules => true);
 SELECT eb.delete_bus('rt_other', with_rules => true);
 SELECT eb.drop_queue('rt_a');

@@ -98,6 +98,8 @@ unlock_gate(Relation table, int slot)
 
 /* ---- walking a group ---- */
 
+#define ROW_ID(slot)	DatumGetInt64((slot)->tts_values[EB_DELIVERY_MESSAGE_ID - 1])
+
 typedef enum RowState
 {
 	ROW_ALIVE,					/* committed, or this transaction's own */
@@ -114,22 +116,31 @@ typedef struct GroupWalk
 	SnapshotData dirty;
 	TupleTableSlot *slot;
 	RowState	state;
+	EbGroupFloor floor;
+	int64		first;			/* lowest id that is not dead; EB_KEY_MAX: none met */
 } GroupWalk;
 
-/* All rows of a group by id that are not dead to us.  Under the group's gate. */
+/*
+ * All rows of a group by id that are not dead to us, from the group's floor.
+ * Under the group's gate.
+ */
 static void
 walk_begin(GroupWalk *walk, Relation table, const EbQueue *queue, Datum group_id)
 {
-	ScanKeyData key;
+	ScanKeyData keys[2];
 
 	walk->table = table;
 	walk->index = index_open(queue->group_index, RowExclusiveLock);
 	walk->slot = table_slot_create(table, NULL);
 	InitDirtySnapshot(walk->dirty);
-	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
+	eb_group_floor_begin(&walk->floor, table, group_id);
+	walk->first = EB_KEY_MAX;
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   walk->index->rd_indcollation[0], F_TEXTEQ, group_id);
-	walk->scan = EB_INDEX_BEGINSCAN(table, walk->index, &walk->dirty, 1);
-	index_rescan(walk->scan, &key, 1, NULL, 0);
+	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(walk->floor.floor));
+	walk->scan = EB_INDEX_BEGINSCAN(table, walk->index, &walk->dirty, 2);
+	index_rescan(walk->scan, keys, 2, NULL, 0);
 }
 
 /*
@@ -158,6 +169,7 @@ walk_next(GroupWalk *walk)
 		slot_getallattrs(walk->slot);
 		if (EB_ROW_IS_MARK(walk->slot->tts_isnull))
 			continue;
+		walk->first = Min(walk->first, ROW_ID(walk->slot));
 		if (TransactionIdIsValid(walk->dirty.xmin))
 			walk->state = arriving_is_leaving(walk->slot) ? ROW_LEAVING : ROW_ARRIVING;
 		else if (TransactionIdIsValid(walk->dirty.xmax))
@@ -169,9 +181,11 @@ walk_next(GroupWalk *walk)
 	return false;
 }
 
+/* bound: an id that no row of the group has reached, if one is known. */
 static void
-walk_end(GroupWalk *walk)
+walk_end(GroupWalk *walk, int64 bound)
 {
+	eb_group_floor_raise(&walk->floor, walk->table, Min(walk->first, bound));
 	index_endscan(walk->scan);
 	ExecDropSingleTupleTableSlot(walk->slot);
 	index_close(walk->index, NoLock);
@@ -184,8 +198,6 @@ eb_fifo_group(TupleTableSlot *row)
 	slot_getallattrs(row);
 	return PointerGetDatum(PG_DETOAST_DATUM_PACKED(row->tts_values[EB_DELIVERY_GROUP_ID - 1]));
 }
-
-#define ROW_ID(slot)	DatumGetInt64((slot)->tts_values[EB_DELIVERY_MESSAGE_ID - 1])
 
 static inline bool
 row_is_parked(TupleTableSlot *slot)
@@ -235,7 +247,7 @@ expose(EbRowEditor *editor, Datum group_id)
 		}
 		seen++;
 	}
-	walk_end(&walk);
+	walk_end(&walk, EB_KEY_MAX);
 	return uncommitted;
 }
 
@@ -315,7 +327,7 @@ eb_fifo_look(Relation table, const EbQueue *queue, TupleTableSlot *row,
 			break;
 		}
 	}
-	walk_end(&walk);
+	walk_end(&walk, message_id);
 	if (out >= queue->max_per_group && verdict == EB_FIFO_TAKE)
 		verdict = EB_FIFO_BUSY;
 	return verdict;
@@ -379,8 +391,9 @@ typedef struct GroupEntry
 	int			alive;
 } GroupEntry;
 
+/* next_id: the id of the first message that is about to be sent. */
 static int
-count_alive(Relation table, const EbQueue *queue, const char *group)
+count_alive(Relation table, const EbQueue *queue, const char *group, int64 next_id)
 {
 	GroupWalk	walk;
 	int			alive = 0;
@@ -391,7 +404,7 @@ count_alive(Relation table, const EbQueue *queue, const char *group)
 		if (walk.state != ROW_LEAVING)
 			alive++;
 	}
-	walk_end(&walk);
+	walk_end(&walk, next_id);
 	return alive;
 }
 
@@ -413,7 +426,8 @@ group_entry(GroupEntry *entries, uint32 mask, uint32 hash, const char *group)
  * to whoever deletes a message before them).
  */
 void
-eb_fifo_send_park(EbFifoSend *send, int n, EbDelivery **deliveries, TimestampTz *visible)
+eb_fifo_send_park(EbFifoSend *send, int n, EbDelivery **deliveries, const int64 *ids,
+				  TimestampTz *visible)
 {
 	uint32		size = 16;
 	GroupEntry *entries;
@@ -436,7 +450,7 @@ eb_fifo_send_park(EbFifoSend *send, int n, EbDelivery **deliveries, TimestampTz 
 		{
 			entry->hash = send->hashes[i];
 			entry->group = deliveries[i]->group_id;
-			entry->alive = count_alive(send->table, send->queue, entry->group);
+			entry->alive = count_alive(send->table, send->queue, entry->group, ids[i]);
 		}
 		if (entry->alive >= send->queue->max_per_group)
 			visible[i] = EB_PARKED;

@@ -46,6 +46,8 @@
 #include "shmem.h"
 
 #define SLOTS_PER_SET	8
+#define GROUP_SETS		1024
+#define GROUPS_PER_SET	4
 
 /* Which table: relfilenumbers come and go, but not twice for one oid. */
 typedef struct FloorKey
@@ -59,6 +61,7 @@ typedef struct FloorSlot
 {
 	FloorKey	key;
 	uint64		generation;		/* of this use of the slot */
+	uint64		stamp;			/* of the group floors that are valid */
 	uint64		used;			/* clock of the set when last used */
 	int64		floor[EB_QUEUE_INDEXES];
 	int64		collector[EB_QUEUE_INDEXES];	/* lowest key since the raise began */
@@ -73,12 +76,22 @@ typedef struct FloorSet
 	FloorSlot	slots[SLOTS_PER_SET];
 } FloorSet;
 
+/* Guarded by the spinlock of its set.  A stamp that is no slot's any more is nobody's. */
+typedef struct GroupSet
+{
+	slock_t		mutex;
+	int			next;			/* to be replaced */
+	EbGroupFloor groups[GROUPS_PER_SET];
+} GroupSet;
+
 typedef struct QueueSection
 {
-	pg_atomic_uint64 generation;	/* last one given to a slot */
+	pg_atomic_uint64 generation;	/* last number given to a slot or stamp */
+	uint64		seed[2];		/* of the hashes of groups */
 	int			nsets;
 	int			nbackends;
 	Size		announced_offset;
+	GroupSet	group_sets[GROUP_SETS];
 	FloorSet	sets[FLEXIBLE_ARRAY_MEMBER];
 } QueueSection;
 
@@ -89,6 +102,7 @@ struct EbFloorRecord
 	SubTransactionId subxact;
 	int64		inserted[EB_QUEUE_INDEXES]; /* lowest key, EB_KEY_MAX: none */
 	int64		removed[EB_QUEUE_INDEXES];
+	int64		removed_id;		/* lowest message id of those */
 	int			counts[EB_QUEUE_COUNTS];
 	struct EbFloorRecord *next;
 };
@@ -139,6 +153,10 @@ eb_queue_shmem_init(void *ptr)
 	QueueSection *section = ptr;
 
 	pg_atomic_init_u64(&section->generation, 0);
+	if (!pg_strong_random(section->seed, sizeof(section->seed)))
+		section->seed[0] = section->seed[1] = (uint64) MyProcPid;
+	for (int i = 0; i < GROUP_SETS; i++)
+		SpinLockInit(&section->group_sets[i].mutex);
 	section->nsets = number_of_sets();
 	section->nbackends = MaxBackends;
 	section->announced_offset = sets_size();
@@ -203,6 +221,7 @@ lock_slot(QueueSection *section, const FloorKey *key, bool make, FloorSet **set)
 	memset(victim, 0, sizeof(FloorSlot));
 	victim->key = *key;
 	victim->generation = pg_atomic_add_fetch_u64(&section->generation, 1);
+	victim->stamp = victim->generation;
 	victim->used = ++(*set)->clock;
 	for (int i = 0; i < EB_QUEUE_INDEXES; i++)
 	{
@@ -249,6 +268,7 @@ eb_floor_announce(Relation table)
 	record->subxact = subxact;
 	for (int i = 0; i < EB_QUEUE_INDEXES; i++)
 		record->inserted[i] = record->removed[i] = EB_KEY_MAX;
+	record->removed_id = EB_KEY_MAX;
 	record->next = records;
 	records = record;
 	return record;
@@ -290,10 +310,19 @@ lower_to(FloorSlot *slot, EbQueueIndex which, int64 key)
 	slot->collector[which] = Min(slot->collector[which], key);
 }
 
+/* Somebody writes past our functions: nothing is known of groups any more. */
+static void
+forget_groups(QueueSection *section, FloorSlot *slot)
+{
+	slot->stamp = pg_atomic_add_fetch_u64(&section->generation, 1);
+}
+
 void
-eb_floor_removing(EbFloorRecord *record, EbQueueIndex which, int64 key)
+eb_floor_removing(EbFloorRecord *record, EbQueueIndex which, int64 key,
+				  int64 message_id)
 {
 	record->removed[which] = Min(record->removed[which], key);
+	record->removed_id = Min(record->removed_id, message_id);
 }
 
 /* floor claim 2: the entries are in, now the floor may not stay above them. */
@@ -309,7 +338,11 @@ eb_floor_inserted(EbFloorRecord *record, EbQueueIndex which, int64 key)
 		return;
 	slot = lock_slot(section, &record->key, false, &set);
 	if (slot)
+	{
 		lower_to(slot, which, key);
+		if (key == EB_KEY_MIN)
+			forget_groups(section, slot);
+	}
 	SpinLockRelease(&set->mutex);
 }
 
@@ -358,6 +391,8 @@ settle_record(QueueSection *section, const EbFloorRecord *record,
 			if (removed)
 				lower_to(slot, i, record->removed[i]);
 		}
+		if (record->removed_id == EB_KEY_MIN)
+			forget_groups(section, slot);
 		if (inserted)
 		{
 			for (int i = 0; i < EB_QUEUE_COUNTS; i++)
@@ -462,6 +497,84 @@ eb_floor_raise_end(Relation table, EbQueueIndex which, int64 key)
 	end_raise(&key);
 }
 
+/* ---- groups ---- */
+
+void
+eb_group_floor_begin(EbGroupFloor *group, Relation table, Datum group_id)
+{
+	QueueSection *section = get_section();
+	FloorSlot  *slot;
+	FloorSet   *set;
+	GroupSet   *groups;
+	FloorKey	key;
+
+	group->stamp = 0;
+	group->floor = EB_KEY_MIN;
+	if (!section)
+		return;
+	make_key(&key, table);
+	slot = lock_slot(section, &key, true, &set);
+	group->stamp = slot->stamp;
+	SpinLockRelease(&set->mutex);
+
+	for (int i = 0; i < 2; i++)
+		group->hash[i] = hash_bytes_extended((unsigned char *) VARDATA_ANY(group_id),
+											 VARSIZE_ANY_EXHDR(group_id),
+											 section->seed[i]);
+	groups = &section->group_sets[group->hash[0] % GROUP_SETS];
+	SpinLockAcquire(&groups->mutex);
+	for (int i = 0; i < GROUPS_PER_SET; i++)
+	{
+		EbGroupFloor *known = &groups->groups[i];
+
+		if (known->stamp == group->stamp && known->hash[0] == group->hash[0] &&
+			known->hash[1] == group->hash[1])
+			group->floor = known->floor;
+	}
+	SpinLockRelease(&groups->mutex);
+}
+
+/*
+ * FIFO claim 5: what this transaction itself has deleted is invisible to it
+ * but not dead yet, so the floor stays below.
+ */
+void
+eb_group_floor_raise(const EbGroupFloor *group, Relation table, int64 id)
+{
+	QueueSection *section = get_section();
+	EbGroupFloor *entry = NULL;
+	EbFloorRecord *record;
+	GroupSet   *groups;
+	FloorKey	key;
+
+	if (!section || group->stamp == 0)
+		return;
+	make_key(&key, table);
+	foreach_record(record, &key)
+		id = Min(id, record->removed_id);
+	if (id <= group->floor || id == EB_KEY_MAX)
+		return;
+
+	groups = &section->group_sets[group->hash[0] % GROUP_SETS];
+	SpinLockAcquire(&groups->mutex);
+	for (int i = 0; i < GROUPS_PER_SET; i++)
+	{
+		EbGroupFloor *known = &groups->groups[i];
+
+		if (known->stamp == group->stamp && known->hash[0] == group->hash[0] &&
+			known->hash[1] == group->hash[1])
+			entry = known;
+	}
+	if (!entry)
+	{
+		entry = &groups->groups[groups->next];
+		groups->next = (groups->next + 1) % GROUPS_PER_SET;
+		*entry = *group;
+	}
+	entry->floor = Max(entry->floor, id);
+	SpinLockRelease(&groups->mutex);
+}
+
 /* ---- ends of transactions ---- */
 
 /*
@@ -528,6 +641,7 @@ hand_up(EbFloorRecord *record, SubTransactionId parent)
 		other->inserted[i] = Min(other->inserted[i], record->inserted[i]);
 		other->removed[i] = Min(other->removed[i], record->removed[i]);
 	}
+	other->removed_id = Min(other->removed_id, record->removed_id);
 	for (int i = 0; i < EB_QUEUE_COUNTS; i++)
 		other->counts[i] += record->counts[i];
 }
@@ -597,7 +711,7 @@ eb_queue_written(PG_FUNCTION_ARGS)
 	record = eb_floor_announce(trigger->tg_relation);
 	for (int i = 0; i < EB_QUEUE_INDEXES; i++)
 	{
-		eb_floor_removing(record, i, EB_KEY_MIN);
+		eb_floor_removing(record, i, EB_KEY_MIN, EB_KEY_MIN);
 		eb_floor_inserted(record, i, EB_KEY_MIN);
 	}
 

@@ -148,9 +148,26 @@ typedef enum EbQueueCount
  */
 typedef struct EbFloorRecord EbFloorRecord;
 extern EbFloorRecord *eb_floor_announce(Relation table);
-extern void eb_floor_removing(EbFloorRecord *record, EbQueueIndex which, int64 key);
+extern void eb_floor_removing(EbFloorRecord *record, EbQueueIndex which, int64 key,
+							  int64 message_id);
 extern void eb_floor_inserted(EbFloorRecord *record, EbQueueIndex which, int64 key);
 extern void eb_floor_count(EbFloorRecord *record, EbQueueCount count, int n);
+
+/*
+ * Floors of FIFO groups: ids below which a group holds nothing that is alive
+ * or in progress (FIFO claim 5).  Known for the groups that were used last.
+ * begin gives EB_KEY_MIN if nothing is known; raise takes the lowest id that
+ * was seen alive or in progress, or a bound above all dead ones.
+ */
+typedef struct EbGroupFloor
+{
+	uint64		stamp;			/* of the queue's slot; 0: none */
+	uint64		hash[2];
+	int64		floor;
+} EbGroupFloor;
+
+extern void eb_group_floor_begin(EbGroupFloor *group, Relation table, Datum group_id);
+extern void eb_group_floor_raise(const EbGroupFloor *group, Relation table, int64 id);
 
 /* Key at which a scan that does not raise begins; EB_KEY_MIN if nothing is known. */
 extern int64 eb_floor_start(Relation table, EbQueueIndex which);
@@ -333,7 +350,7 @@ extern int	eb_fifo_send_dedup(EbFifoSend *send, int n, EbDelivery **deliveries,
 							   int64 *ids, TimestampTz *visible);
 extern int64 eb_fifo_send_id(EbFifoSend *send, int i);
 extern void eb_fifo_send_park(EbFifoSend *send, int n, EbDelivery **deliveries,
-							  TimestampTz *visible);
+							  const int64 *ids, TimestampTz *visible);
 extern void eb_fifo_send_unlock(EbFifoSend *send);
 
 /* ---- queue_view.c ---- */

@@ -108,12 +108,14 @@ eb_row_show_received(EbRowEditor *editor, TupleTableSlot *row)
 static void
 note_removal(EbRowEditor *editor, TupleTableSlot *row)
 {
+	int64		message_id = DatumGetInt64(row->tts_values[EB_DELIVERY_MESSAGE_ID - 1]);
+
 	if (row->tts_isnull[EB_DELIVERY_VISIBLE_AT - 1])
-		eb_floor_removing(editor->record, EB_READY,
-						  DatumGetInt64(row->tts_values[EB_DELIVERY_MESSAGE_ID - 1]));
+		eb_floor_removing(editor->record, EB_READY, message_id, message_id);
 	else
 		eb_floor_removing(editor->record, EB_WAITING,
-						  DatumGetInt64(row->tts_values[EB_DELIVERY_VISIBLE_AT - 1]));
+						  DatumGetTimestampTz(row->tts_values[EB_DELIVERY_VISIBLE_AT - 1]),
+						  message_id);
 }
 
 static void

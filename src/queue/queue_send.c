@@ -418,7 +418,7 @@ send_to_queue(EbSendBatch *batch, QueueBatch *qb, int64 *message_ids)
 
 	record = eb_floor_announce(table);
 	if (fifo)
-		eb_fifo_send_park(fifo, n, deliveries, visible);
+		eb_fifo_send_park(fifo, n, deliveries, ids, visible);
 	write_rows(queue, table, record, n, deliveries, ids, visible);
 	eb_floor_count(record, EB_COUNT_SENT, n);
 	if (fifo)

@@ -169,8 +169,8 @@ lock_bus(const char *bus, const char *strength)
 }
 
 /*
- * The version of a change of the bus's rules; the row is locked and has
- * version current.  Versions are never handed out twice, so if the row still
+ * The version of a change of the bus's rules (rule set claim 2); the row is
+ * locked and has version current.  Versions are never handed out twice, so if the row still
  * has the one that this transaction took, it is not rolled back either.
  */
 static int64

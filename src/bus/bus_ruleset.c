@@ -12,25 +12,14 @@
  * one atomic addition, good as long as no invalidation of the configuration
  * arrived.  Pins are held to the end of the transaction.
  *
- * Claims:
- * 1. A block is exactly the rules as of its version: bus row, rules and
- *	  targets are read under one snapshot, and the version changes in the same
- *	  transaction as they do, under the bus row's lock.
- * 2. Nobody uses a block that was freed: a slot is emptied only by turning
- *	  pins from 0 to DEAD in one step; whoever pins sees DEAD, or a serial that
- *	  is not his, and lets go.
- * 3. A block is built once: builders hold a heavyweight lock on the bus (so
- *	  the deadlock detector sees them wait) and look again after taking it.
- * 4. What only the own transaction sees is never shared: the bus row's xmin is
- *	  its own, or the configuration was written by other means
- *	  (eb_config_dirty).  Such a block is private and ends with the
- *	  transaction.
+ * Why every put obeys the newest committed rules, and nobody uses a block that
+ * was freed, is argued in README.md, rule set claims 1 to 7.
  *
  * Without shared memory all blocks are private; the version and epoch cannot
  * vouch for them there, so any invalidation of rules or targets rebuilds.
  *
- * A block's memory is rounded up to a quarter of a power of two, so that the
- * block of the next version fits where an older one was.
+ * A block's memory is rounded up to an eighth of the next power of two, so
+ * that the block of the next version fits where an older one was.
  *
  *-------------------------------------------------------------------------
  */
@@ -163,6 +152,7 @@ attach(void)
 	return true;
 }
 
+/* Rule set claim 6. */
 static bool
 pin_slot(RuleSlot *slot, uint32 serial)
 {
@@ -574,6 +564,7 @@ refresh(LocalSet *local, const char *bus)
 		int64		version = read_version(bus, local->bus_id, snapshot, &own);
 		bool		share;
 
+		/* rule set claim 4 */
 		own = own || eb_config_dirty();
 		share = have_shared && !own;
 		local->generation = gen;
@@ -585,7 +576,7 @@ refresh(LocalSet *local, const char *bus)
 				use_slot(local, slot);
 			else if (!locked)
 			{
-				/* claim 3: one builder; then look again */
+				/* rule set claim 7: one builder; then look again */
 				UnregisterSnapshot(snapshot);
 				LockDatabaseObject(buses, local->bus_id, 0, ExclusiveLock);
 				locked = true;

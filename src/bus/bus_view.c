@@ -11,7 +11,8 @@
  * Functions that a statement calls may insert into a bus themselves, also in
  * a subtransaction that then fails, so there is a buffer per subtransaction:
  * a statement trigger publishes the rows of its own subtransaction only.  It
- * may so publish rows of an outer statement early, which is harmless.  Buffers
+ * may so publish rows of an outer statement early, which is harmless (view
+ * claim 1).  Buffers
  * end with their subtransaction.
  *
  * Anybody may hang a trigger function that he can execute on a view of his

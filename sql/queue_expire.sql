@@ -9,13 +9,14 @@ SET eb.clock_offset = :start;
 
 SELECT eb.create_queue('milk', retention => '24 min', dead_letter_queue => '');
 SELECT eb.create_queue('lanes', fifo => true, retention => '24 min', dead_letter_queue => '');
-SELECT eb.send('milk', '"old"'), eb.send('milk', '"old, delayed for 12 minutes"', delay => '12 min'),
-	eb.send('milk', '"old, leased"') \g /dev/null
+SELECT eb.send('milk', '"old, leased"') > 0 AS sent;
+SELECT body FROM eb.receive('milk', 1, '30 min');
+SELECT eb.send('milk', '"old, lease run out"') > 0 AS sent;
+SELECT body FROM eb.receive('milk', 1, '1 ms');
+SELECT eb.send('milk', '"old, delayed for 12 minutes"', delay => '12 min'), eb.send('milk', '"old"') \g /dev/null
 SELECT eb.send('lanes', to_jsonb(i), group_id => CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END) > 0 AS sent
 FROM generate_series(1, 4) i;
-SELECT body FROM eb.receive('milk', 1, '1 ms');
 SELECT pg_sleep(0.01);
-SELECT body FROM eb.receive('milk', 1, '30 min');
 
 -- Nothing is too old yet.
 CALL eb.maintain();

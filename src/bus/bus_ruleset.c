@@ -146,8 +146,15 @@ attach(void)
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	area = dsa_attach_in_place(AREA_PLACE(directory), NULL);
 	dsa_pin_mapping(area);
-	on_shmem_exit(dsa_on_shmem_exit_release_in_place,
-				  PointerGetDatum(AREA_PLACE(directory)));
+
+	/*
+	 * Without preload the section is dynamic shared memory, which is detached
+	 * before on_shmem_exit callbacks run.  Then our reference stays: the area
+	 * is pinned, so it keeps nothing alive that would go otherwise.
+	 */
+	if (eb_preloaded())
+		on_shmem_exit(dsa_on_shmem_exit_release_in_place,
+					  PointerGetDatum(AREA_PLACE(directory)));
 	MemoryContextSwitchTo(old);
 	return true;
 }

@@ -67,7 +67,11 @@ struct EbPatternBuilder
 	EbVector	exclusion_groups;
 	EbVector	excluded;
 	uint32		nmarks;
+	uint32	   *sketch;			/* work space of eb_entry_fill(): counters;
+								 * what hashes alike counts together */
 };
+
+#define EB_SKETCH_SIZE		4096
 
 /* A conjunction that is to be found by exclusion, through one of its terms */
 typedef struct EbExclusion

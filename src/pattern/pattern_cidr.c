@@ -237,9 +237,7 @@ eb_address_to_text(StringInfo out, const EbAddress *address)
 			g += bestlen - 1;
 			continue;
 		}
-		if (g > 0 && g != best + bestlen)
-			appendStringInfoChar(out, ':');
-		else if (g > 0 && best < 0)
+		if (g > 0 && (best < 0 || g != best + bestlen))
 			appendStringInfoChar(out, ':');
 		appendStringInfo(out, "%x", (b[2 * g] << 8) | b[2 * g + 1]);
 	}

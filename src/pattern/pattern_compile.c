@@ -34,18 +34,22 @@ eb_vector_init(EbVector *vec, uint32 width)
 	vec->width = width;
 }
 
+static void
+refuse_size(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("set of event patterns is too large to compile")));
+}
+
 uint32
 eb_vector_extend(EbVector *vec, uint32 n)
 {
 	uint32		first = vec->n;
 
-	if (n == 0)
-		return first;
 	if (n > PG_INT32_MAX - vec->n)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("set of event patterns is too large to compile")));
-	if (vec->n + n > vec->max)
+		refuse_size();
+	if (vec->data == NULL || vec->n + n > vec->max)
 	{
 		uint32		max = Max(vec->n + n, vec->max < 32 ? 64 : vec->max * 2);
 
@@ -354,7 +358,7 @@ find_shared(EbPatternBuilder *b, EbCShape *shape)
 /* nodes[] are the fields' nodes in the order of their paths' texts */
 static uint32
 add_shape(EbPatternBuilder *b, const EbPattern *p, const EbConjunction *c,
-		  const uint32 *nodes, const uint32 *global)
+		  const uint32 *nodes, const uint32 *ids)
 {
 	bool		found;
 	uint32		id = eb_intern(b->shapes, nodes, c->nfields * sizeof(uint32),
@@ -382,7 +386,7 @@ add_shape(EbPatternBuilder *b, const EbPattern *p, const EbConjunction *c,
 		fields[i].rank = rank;
 		fields[i].path = eb_vector_extend(&b->words, depth);
 		for (uint32 n = local; n != 0; n = p->nodes[n].parent)
-			WORD(b, fields[i].path + p->nodes[n].depth - 1) = global[n];
+			WORD(b, fields[i].path + p->nodes[n].depth - 1) = ids[n];
 		order[i] = i;
 	}
 	sort.b = b;
@@ -446,23 +450,23 @@ eb_pattern_builder_create(int nrules_hint)
 
 /* Numbers in b->nodes for the nodes of a pattern */
 static uint32 *
-global_nodes(EbPatternBuilder *b, const EbPattern *p)
+intern_nodes(EbPatternBuilder *b, const EbPattern *p)
 {
-	uint32	   *global = palloc(p->nnodes * sizeof(uint32));
+	uint32	   *ids = palloc(p->nnodes * sizeof(uint32));
 	StringInfoData key;
 
 	initStringInfo(&key);
-	global[0] = 0;
+	ids[0] = 0;
 	for (uint32 i = 1; i < p->nnodes; i++)
 	{
 		resetStringInfo(&key);
-		appendBinaryStringInfo(&key, (char *) &global[p->nodes[i].parent],
+		appendBinaryStringInfo(&key, (char *) &ids[p->nodes[i].parent],
 							   sizeof(uint32));
 		appendBinaryStringInfo(&key, p->nodes[i].key, (int) p->nodes[i].keylen);
-		global[i] = eb_intern(b->nodes, key.data, key.len, NULL);
+		ids[i] = eb_intern(b->nodes, key.data, key.len, NULL);
 	}
 	pfree(key.data);
-	return global;
+	return ids;
 }
 
 void
@@ -470,7 +474,7 @@ eb_pattern_builder_add(EbPatternBuilder *b, const EbPattern *pattern,
 					   uint32 rule_no)
 {
 	MemoryContext old = MemoryContextSwitchTo(b->context);
-	uint32	   *global = global_nodes(b, pattern);
+	uint32	   *ids = intern_nodes(b, pattern);
 
 	b->nrules = Max(b->nrules, rule_no + 1);
 	for (int i = 0; i < pattern->nconjunctions; i++)
@@ -484,11 +488,11 @@ eb_pattern_builder_add(EbPatternBuilder *b, const EbPattern *pattern,
 		CHECK_FOR_INTERRUPTS();
 		for (int f = 0; f < c->nfields; f++)
 		{
-			nodes[f] = global[c->fields[f]->node];
+			nodes[f] = ids[c->fields[f]->node];
 			terms[f] = add_term(b, nodes[f], c->fields[f]);
 		}
 		conj.rule = rule_no;
-		conj.shape = add_shape(b, pattern, c, nodes, global);
+		conj.shape = add_shape(b, pattern, c, nodes, ids);
 		conj.terms = eb_vector_extend(&b->words, c->nfields);
 		shape = EB_AT(b->bshapes, EbBuildShape, conj.shape);
 		for (int f = 0; f < c->nfields; f++)
@@ -497,7 +501,7 @@ eb_pattern_builder_add(EbPatternBuilder *b, const EbPattern *pattern,
 		pfree(nodes);
 		pfree(terms);
 	}
-	pfree(global);
+	pfree(ids);
 	MemoryContextSwitchTo(old);
 }
 
@@ -747,11 +751,11 @@ fill_slots(const EbPatternBuilder *b, EbCSlot *slots, uint32 mask)
 }
 
 static Size
-reserve(Size *size, Size bytes)
+reserve(Size *size, Size n, Size width)
 {
 	Size		start = *size;
 
-	*size += MAXALIGN(bytes);
+	*size += MAXALIGN(n * width);
 	return start;
 }
 
@@ -763,77 +767,115 @@ put(EbCompiled *c, Size offset, const EbVector *vec)
 		memcpy((char *) c + offset, vec->data, (Size) vec->n * vec->width);
 }
 
+/* Where each array goes, and how large the block is */
+static void
+lay_out(const EbPatternBuilder *b, uint32 nnodes, Size nbytes, EbCompiled *c)
+{
+	Size		size = MAXALIGN(sizeof(EbCompiled));
+	uint32		ntests = eb_intern_count(b->tests);
+	uint32		natoms = 0;
+
+	for (uint32 t = 0; t < ntests; t++)
+	{
+		uint8		kind = eb_build_test(b, t)->kind;
+
+		natoms += kind == EB_TEST_STRING || kind == EB_TEST_NUMBER;
+	}
+	memset(c, 0, sizeof(*c));
+	c->head.magic = EB_PATTERN_MAGIC;
+	c->head.nrules = b->nrules;
+	c->nnodes = nnodes;
+	c->nterms = b->cterms.n;
+	c->nconjunctions = b->conjunctions.n;
+	c->nstates = b->states.n;
+	c->nmarks = b->nmarks;
+	c->slot_mask = table_size(b->slots.n) - 1;
+	c->atom_mask = table_size(natoms) - 1;
+
+	c->nodes = reserve(&size, nnodes, sizeof(EbCNode));
+	c->tests = reserve(&size, ntests, sizeof(uint32));
+	c->bytes = reserve(&size, nbytes, 1);
+	c->terms = reserve(&size, b->cterms.n, sizeof(EbCTerm));
+	c->conjunctions = reserve(&size, b->conjunctions.n, sizeof(EbCConjunction));
+	c->shapes = reserve(&size, b->bshapes.n, sizeof(EbCShape));
+	c->shape_fields = reserve(&size, b->shape_fields.n, sizeof(EbCShapeField));
+	c->words = reserve(&size, b->words.n, sizeof(uint32));
+	c->states = reserve(&size, b->states.n, sizeof(EbCState));
+	c->entries = reserve(&size, b->entries.n, sizeof(EbCEntry));
+	c->details = reserve(&size, b->details.n, sizeof(EbCDetail));
+	c->exclusions = reserve(&size, b->exclusions.n, sizeof(EbCExclusions));
+	c->exclusion_groups = reserve(&size, b->exclusion_groups.n,
+								  sizeof(EbCExclusionGroup));
+	c->excluded = reserve(&size, b->excluded.n, sizeof(EbCExcluded));
+	c->bounds = reserve(&size, b->bounds.n, sizeof(EbCBound));
+	c->intervals = reserve(&size, b->intervals.n, sizeof(EbCInterval));
+	c->slots = reserve(&size, (Size) c->slot_mask + 1, sizeof(EbCSlot));
+	c->atoms = reserve(&size, (Size) c->atom_mask + 1, sizeof(EbCAtom));
+	c->head.size = size;
+}
+
+/* The place of each test in bytes[], behind the keys */
+static uint32 *
+place_tests(const EbPatternBuilder *b, Size *nbytes)
+{
+	uint32		ntests = eb_intern_count(b->tests);
+	uint32	   *places = palloc_extended(ntests * sizeof(uint32),
+										 MCXT_ALLOC_HUGE);
+
+	for (uint32 t = 0; t < ntests; t++)
+	{
+		uint32		len;
+
+		(void) eb_intern_key(b->tests, t, &len);
+		if (*nbytes > PG_UINT32_MAX / 2)
+			refuse_size();
+		places[t] = (uint32) *nbytes;
+		*nbytes += MAXALIGN(len);
+	}
+	return places;
+}
+
+/* Puts the place of a test where its number was until now. */
+static void
+resolve_places(EbCompiled *c, const EbPatternBuilder *b, const uint32 *places)
+{
+	EbCTerm    *terms = (EbCTerm *) ((char *) c + c->terms);
+	EbCBound   *bounds = (EbCBound *) ((char *) c + c->bounds);
+
+	for (uint32 t = 0; t < c->nterms; t++)
+	{
+		if (terms[t].form == EB_TERM_TEST)
+			terms[t].first = places[terms[t].first];
+	}
+	for (uint32 i = 0; i < b->bounds.n; i++)
+	{
+		uint32		place = places[bounds[i].number] + sizeof(EbCTest);
+
+		/* pad told which of the two numbers of the range */
+		if (bounds[i].pad)
+			place += EB_CNUMBER_SIZE(((const EbCNumber *) (EB_BLOCK(c, bytes) + place))->ndigits);
+		bounds[i].number = place;
+		bounds[i].pad = 0;
+	}
+}
+
 static EbCompiled *
 write_block(EbPatternBuilder *b, EbVector *nodes, StringInfo keys,
 			MemoryContext context)
 {
 	EbCompiled	head;
 	EbCompiled *c;
-	Size		size = MAXALIGN(sizeof(EbCompiled));
 	Size		nbytes = MAXALIGN(keys->len);
+	uint32	   *places = place_tests(b, &nbytes);
 	uint32		ntests = eb_intern_count(b->tests);
-	uint32		natoms = 0;
-	uint32	   *places = palloc(ntests * sizeof(uint32));
 	char	   *bytes;
 
-	for (uint32 t = 0; t < ntests; t++)
-	{
-		uint32		len;
-		const EbCTest *test = (const EbCTest *) eb_intern_key(b->tests, t, &len);
-
-		if (nbytes > PG_UINT32_MAX / 2)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("set of event patterns is too large to compile")));
-		places[t] = (uint32) nbytes;
-		nbytes += MAXALIGN(len);
-		natoms += test->kind == EB_TEST_STRING || test->kind == EB_TEST_NUMBER;
-	}
-
 	if (b->words.n > EB_MAX_WORDS)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("set of event patterns is too large to compile")));
-	memset(&head, 0, sizeof(head));
-	head.head.magic = EB_PATTERN_MAGIC;
-	head.head.nrules = b->nrules;
-	head.nnodes = nodes->n;
-	head.nterms = b->cterms.n;
-	head.nconjunctions = b->conjunctions.n;
-	head.nstates = b->states.n;
-	head.nmarks = b->nmarks;
-	head.slot_mask = table_size(b->slots.n) - 1;
-	head.atom_mask = table_size(natoms) - 1;
-	head.nodes = reserve(&size, (Size) nodes->n * sizeof(EbCNode));
-	head.tests = reserve(&size, ntests * sizeof(uint32));
-	head.bytes = reserve(&size, nbytes);
-	head.terms = reserve(&size, (Size) b->cterms.n * sizeof(EbCTerm));
-	head.conjunctions = reserve(&size, (Size) b->conjunctions.n *
-								sizeof(EbCConjunction));
-	head.shapes = reserve(&size, (Size) b->bshapes.n * sizeof(EbCShape));
-	head.shape_fields = reserve(&size, (Size) b->shape_fields.n *
-								sizeof(EbCShapeField));
-	head.words = reserve(&size, (Size) b->words.n * sizeof(uint32));
-	head.states = reserve(&size, (Size) b->states.n * sizeof(EbCState));
-	head.entries = reserve(&size, (Size) b->entries.n * sizeof(EbCEntry));
-	head.details = reserve(&size, (Size) b->details.n * sizeof(EbCDetail));
-	head.exclusions = reserve(&size, (Size) b->exclusions.n *
-							  sizeof(EbCExclusions));
-	head.exclusion_groups = reserve(&size, (Size) b->exclusion_groups.n *
-									sizeof(EbCExclusionGroup));
-	head.excluded = reserve(&size, (Size) b->excluded.n * sizeof(EbCExcluded));
-	head.bounds = reserve(&size, (Size) b->bounds.n * sizeof(EbCBound));
-	head.intervals = reserve(&size, (Size) b->intervals.n *
-							 sizeof(EbCInterval));
-	head.slots = reserve(&size, ((Size) head.slot_mask + 1) * sizeof(EbCSlot));
-	head.atoms = reserve(&size, ((Size) head.atom_mask + 1) * sizeof(EbCAtom));
-	head.head.size = size;
-
-	c = MemoryContextAllocExtended(context, size,
+		refuse_size();
+	lay_out(b, nodes->n, nbytes, &head);
+	c = MemoryContextAllocExtended(context, head.head.size,
 								   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	*c = head;
-	put(c, c->nodes, nodes);
-	memcpy((char *) c + c->tests, places, ntests * sizeof(uint32));
 	bytes = (char *) c + c->bytes;
 	memcpy(bytes, keys->data, keys->len);
 	for (uint32 t = 0; t < ntests; t++)
@@ -843,6 +885,8 @@ write_block(EbPatternBuilder *b, EbVector *nodes, StringInfo keys,
 
 		memcpy(bytes + places[t], test, len);
 	}
+	memcpy((char *) c + c->tests, places, ntests * sizeof(uint32));
+	put(c, c->nodes, nodes);
 	put(c, c->terms, &b->cterms);
 	put(c, c->conjunctions, &b->conjunctions);
 	for (uint32 i = 0; i < b->bshapes.n; i++)
@@ -858,27 +902,9 @@ write_block(EbPatternBuilder *b, EbVector *nodes, StringInfo keys,
 	put(c, c->excluded, &b->excluded);
 	put(c, c->intervals, &b->intervals);
 	put(c, c->bounds, &b->bounds);
-
-	/* until now a bound's number was the test that has it, and which of two */
-	for (uint32 i = 0; i < b->bounds.n; i++)
-	{
-		EbCBound   *bound = &((EbCBound *) ((char *) c + c->bounds))[i];
-		uint32		place = places[bound->number] + sizeof(EbCTest);
-
-		if (bound->pad)
-			place += EB_CNUMBER_SIZE(((EbCNumber *) (bytes + place))->ndigits);
-		bound->number = place;
-		bound->pad = 0;
-	}
+	resolve_places(c, b, places);
 	fill_slots(b, (EbCSlot *) ((char *) c + c->slots), c->slot_mask);
 	fill_atoms(b, places, (EbCAtom *) ((char *) c + c->atoms), c->atom_mask);
-	for (uint32 t = 0; t < c->nterms; t++)
-	{
-		EbCTerm    *term = &((EbCTerm *) ((char *) c + c->terms))[t];
-
-		if (term->form == EB_TERM_TEST)
-			term->first = places[term->first];
-	}
 	return c;
 }
 

@@ -22,8 +22,6 @@
 
 #include "pattern/pattern_build.h"
 
-#define SKETCH_SIZE		4096	/* counters; what hashes alike counts together */
-
 /* Where one test is found */
 typedef struct Literal
 {
@@ -57,7 +55,7 @@ typedef struct LiteralSearch
 static void
 offer(LiteralSearch *s, EbWay way, uint32 len, uint32 hash, uint32 literal_len)
 {
-	uint32	   *counter = &s->sketch[hash % SKETCH_SIZE];
+	uint32	   *counter = &s->sketch[hash % EB_SKETCH_SIZE];
 
 	if (s->counting)
 		(*counter)++;
@@ -260,14 +258,14 @@ static void
 fill_literals(EbPatternBuilder *b, uint32 entry, EbCDetail *detail,
 			  Literal *list, uint32 n)
 {
-	LiteralSearch search = {0};
+	LiteralSearch search = {b->sketch};
 	bool		wildcards = false;
 
 	for (uint32 i = 0; i < n; i++)
 		wildcards |= eb_build_test(b, list[i].test)->kind == EB_TEST_WILDCARD;
 	if (wildcards)
 	{
-		search.sketch = palloc0(SKETCH_SIZE * sizeof(uint32));
+		memset(b->sketch, 0, EB_SKETCH_SIZE * sizeof(uint32));
 		search.counting = true;
 		for (uint32 i = 0; i < n; i++)
 		{
@@ -280,8 +278,6 @@ fill_literals(EbPatternBuilder *b, uint32 entry, EbCDetail *detail,
 	}
 	for (uint32 i = 0; i < n; i++)
 		locate(eb_build_test(b, list[i].test), &search, &list[i]);
-	if (wildcards)
-		pfree(search.sketch);
 	write_literals(b, entry, detail, list, n);
 }
 
@@ -292,7 +288,7 @@ static void
 read_bound(const EbPatternBuilder *b, uint32 test, bool upper, EbNumber *n)
 {
 	const EbCNumber *stored = (const EbCNumber *)
-		EB_CTEST_DATA(eb_build_test(b, test));
+	EB_CTEST_DATA(eb_build_test(b, test));
 
 	if (upper)
 		stored = (const EbCNumber *)

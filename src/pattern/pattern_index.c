@@ -119,7 +119,7 @@ range_keys(const EbCTest *test, uint64 *low, uint64 *high)
 {
 	const EbCNumber *lower = (const EbCNumber *) EB_CTEST_DATA(test);
 	const EbCNumber *upper = (const EbCNumber *)
-		((const char *) lower + EB_CNUMBER_SIZE(lower->ndigits));
+	((const char *) lower + EB_CNUMBER_SIZE(lower->ndigits));
 
 	*low = test->flags & EB_RANGE_LOWER ? lower->key : 0;
 	*high = test->flags & EB_RANGE_UPPER ? upper->key : PG_UINT64_MAX;
@@ -661,6 +661,7 @@ eb_index_build(EbPatternBuilder *b)
 
 	memset(&ix, 0, sizeof(ix));
 	ix.b = b;
+	b->sketch = palloc(EB_SKETCH_SIZE * sizeof(uint32));
 	eb_vector_init(&b->states, sizeof(EbCState));
 	eb_vector_init(&b->entries, sizeof(EbCEntry));
 	eb_vector_init(&b->details, sizeof(EbCDetail));

@@ -86,7 +86,7 @@ eb_value_read(JEntry entry, const char *base, uint32 start, uint32 end,
 			  EbValue *v)
 {
 	v->len = 0;
-	v->ptr = NULL;
+	v->ptr = base;				/* of no meaning but for strings, ... */
 	switch (entry & JENTRY_TYPEMASK)
 	{
 		case JENTRY_ISSTRING:

@@ -38,7 +38,7 @@ struct EbIntern
 	Size		maxbytes;
 };
 
-EbIntern *
+EbIntern   *
 eb_intern_create(uint32 size_hint)
 {
 	EbIntern   *t = palloc0(sizeof(EbIntern));

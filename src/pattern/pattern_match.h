@@ -151,7 +151,7 @@ eb_leaf_atom(const EbMatch *m, uint32 node, EbLeaf *leaf)
 static inline bool
 eb_term_holds_leaf(const EbMatch *m, const EbCTerm *term, EbLeaf *leaf)
 {
-	switch (term->form)
+	switch ((EbTermForm) term->form)
 	{
 		case EB_TERM_ONE:
 			return eb_leaf_atom(m, term->node, leaf) == term->first;
@@ -162,9 +162,11 @@ eb_term_holds_leaf(const EbMatch *m, const EbCTerm *term, EbLeaf *leaf)
 								 term->node, leaf);
 		case EB_TERM_NEVER:
 			return false;
-		default:
-			return eb_term_any_holds(m, term, leaf);
+		case EB_TERM_EXACT:
+		case EB_TERM_ANY:
+			break;
 	}
+	return eb_term_any_holds(m, term, leaf);
 }
 
 /* pattern_match.c */

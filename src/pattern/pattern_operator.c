@@ -71,8 +71,8 @@ parse_affix(EbParser *ps, const EbValue *v, bool prefix, EbTest *test)
 {
 	const char *expected = "a string or {\"equals-ignore-case\": string}";
 	const char *hint = prefix ?
-		"Write {\"prefix\": \"x\"} or {\"prefix\": {\"equals-ignore-case\": \"x\"}}; several prefixes are several tests of the list." :
-		"Write {\"suffix\": \"x\"} or {\"suffix\": {\"equals-ignore-case\": \"x\"}}; several suffixes are several tests of the list.";
+	"Write {\"prefix\": \"x\"} or {\"prefix\": {\"equals-ignore-case\": \"x\"}}; several prefixes are several tests of the list." :
+	"Write {\"suffix\": \"x\"} or {\"suffix\": {\"equals-ignore-case\": \"x\"}}; several suffixes are several tests of the list.";
 	EbIter		it;
 	EbValue		key;
 	EbValue		inner;

@@ -187,7 +187,8 @@ path_node(EbParser *ps, uint32 parent, const char *key, uint32 keylen)
 		ps->nodes = repalloc(ps->nodes, ps->maxnodes * sizeof(EbPathNode));
 	}
 	copy = palloc(keylen + 1);
-	memcpy(copy, key, keylen);
+	if (keylen > 0)
+		memcpy(copy, key, keylen);
 	copy[keylen] = '\0';
 	node = &ps->nodes[id];
 	node->parent = parent;
@@ -365,7 +366,7 @@ parse_member(EbParser *ps, const EbValue *key, const EbValue *v, uint32 node,
 			 EbAnd *and, int or_depth)
 {
 	bool		is_or = key->len == strlen(OR_KEY) &&
-		memcmp(key->ptr, OR_KEY, key->len) == 0;
+	memcmp(key->ptr, OR_KEY, key->len) == 0;
 	bool		saved = ps->or_as_key;
 
 	if (is_or)
@@ -678,7 +679,7 @@ make_conjunctions(EbParser *ps, EbPattern *p)
 	pfree(rank);
 }
 
-EbPattern *
+EbPattern  *
 eb_pattern_parse(JsonbContainer *root)
 {
 	EbParser	ps;

@@ -295,7 +295,7 @@ to_utf8(const char *s, uint32 *len)
 	return converted;
 }
 
-char *
+char	   *
 eb_fold_compile(const char *s, uint32 len, bool backwards, uint32 *proglen)
 {
 	StringInfoData out;
@@ -343,7 +343,7 @@ append_source(StringInfo out, const char *prog, uint32 proglen)
 	}
 	for (const char *p = prog + 1; p < end;)
 	{
-		int			nchoices = *p++;
+		int			nchoices = (unsigned char) *p++;
 
 		appendBinaryStringInfo(out, p + 1, *p);
 		while (nchoices-- > 0)
@@ -379,6 +379,7 @@ eb_fold_source(StringInfo out, const char *prog, uint32 proglen,
 		pfree(forward);
 	}
 	server = text.data;
+
 	if (*prog == FOLD_GENERAL && GetDatabaseEncoding() != PG_SQL_ASCII)
 		server = pg_any_to_server(text.data, text.len, PG_UTF8);
 	appendStringInfoString(out, server);
@@ -412,12 +413,12 @@ general_match(EbTestKind kind, const char *prog, uint32 proglen,
 
 	while (p < pend)
 	{
-		int			nchoices = *p++;
+		int			nchoices = (unsigned char) *p++;
 		int			taken = -1;
 
 		for (; nchoices > 0; nchoices--)
 		{
-			int			n = *p;
+			int			n = (unsigned char) *p;
 
 			if (taken < 0 && to - from >= n &&
 				memcmp(kind == EB_TEST_FOLD_SUFFIX ? to - n : from, p + 1, n) == 0)
@@ -438,15 +439,15 @@ bool
 eb_fold_match(EbTestKind kind, const char *prog, uint32 proglen,
 			  const char *s, uint32 len)
 {
-	const char *text;
+	const char *utf8;
 	bool		result;
 
 	if (*prog == FOLD_ASCII)
 		return ascii_match(kind, prog + 1, proglen - 1, s, len);
-	text = to_utf8(s, &len);
-	result = general_match(kind, prog, proglen, text, len);
-	if (text != s)
-		pfree(unconstify(char *, text));
+	utf8 = to_utf8(s, &len);
+	result = general_match(kind, prog, proglen, utf8, len);
+	if (utf8 != s)
+		pfree(unconstify(char *, utf8));
 	return result;
 }
 
@@ -471,7 +472,7 @@ eb_fold_ascii_run(const char *prog, uint32 proglen, bool backwards, char *run,
 	}
 	for (const char *p = prog + 1; p < prog + proglen;)
 	{
-		int			nchoices = *p++;
+		int			nchoices = (unsigned char) *p++;
 
 		if (p[0] != 1 || (unsigned char) p[1] >= 0x80)
 		{

@@ -20,6 +20,16 @@ SELECT relname, pg_get_expr(indpred, indrelid) AS predicate
 FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE indrelid = 'eb.q_orders'::regclass ORDER BY relname;
 SELECT tgname, tgenabled, tgfoid::regproc FROM pg_trigger WHERE tgrelid = 'eb.q_orders'::regclass ORDER BY 1;
 
+-- A rebuilt index or table serves a session that knew the old one.
+SELECT eb.send('orders', '1') > 0 AS sent;
+REINDEX TABLE CONCURRENTLY eb.q_orders;
+SELECT eb.send('orders', '2') > 0 AS sent;
+SELECT body FROM eb.receive('orders', 1, '1 hour');
+VACUUM FULL eb.q_orders;
+SELECT body FROM eb.consume('orders', 10);
+SELECT body, state FROM eb.queue_orders;
+SELECT eb.purge('orders');
+
 -- FIFO queues have an index of groups, too.
 SELECT eb.create_queue('steps', fifo => true, max_per_group => 2, content_dedup => true, dedup_window => '1 hour',
 	dead_letter_queue => '', description => 'steps of a workflow');
@@ -136,9 +146,11 @@ SELECT eb.drop_queue('orders_w');
 SELECT eb.drop_queue(NULL);
 SELECT eb.drop_queue('steps', NULL);
 
--- All of it is transactional.
+-- All of it is transactional, and what was made can be used at once.
 BEGIN;
 SELECT eb.create_queue('later');
+SELECT eb.send('later', '1') > 0 AS sent;
+SELECT body FROM eb.consume('later');
 SELECT eb.drop_queue('orders');
 SELECT name FROM eb.queues WHERE name IN ('later', 'orders');
 ROLLBACK;

@@ -5,8 +5,9 @@
  *
  * Both are views over functions here.  A queue's row costs the same whether
  * it holds ten thousand messages or ten million: each index is walked from
- * its floor for at most WALK_ENTRIES entries, and if that did not reach the
- * end the figures are estimated from a sample of the index's pages.
+ * its floor for at most WALK_ROWS messages (and WALK_ENTRIES entries, dead ones
+ * included), and if that did not reach the end the figures are estimated from
+ * a sample of the index's pages.
  *
  * The sample takes SAMPLE_PAGES pages at equal distances.  Each leaf tells
  * how many entries it has above the floor, and a look at SAMPLE_ROWS of their
@@ -44,7 +45,8 @@
 #include "compat.h"
 #include "queue/queue_internal.h"
 
-#define WALK_ENTRIES	10000
+#define WALK_ROWS		10000
+#define WALK_ENTRIES	30000
 #define SAMPLE_PAGES	128
 #define SAMPLE_ROWS		8
 
@@ -128,6 +130,7 @@ walk_index(Look *look, double *counts)
 	ScanKeyData key;
 	IndexScanDesc scan;
 	int			entries = 0;
+	int			rows = 0;
 	bool		complete = true;
 	MessageState state;
 
@@ -139,12 +142,15 @@ walk_index(Look *look, double *counts)
 	while (index_getnext_tid(scan, ForwardScanDirection))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (++entries > WALK_ENTRIES)
+		if (++entries > WALK_ENTRIES || rows == WALK_ROWS)
 		{
 			complete = false;
 			break;
 		}
-		if (index_fetch_heap(scan, look->slot) && row_state(look, &state))
+		if (!index_fetch_heap(scan, look->slot))
+			continue;
+		rows++;
+		if (row_state(look, &state))
 		{
 			counts[state]++;
 			note_age(look->figures, look->slot);
@@ -235,7 +241,7 @@ sample_index(Look *look, double *counts)
 	if (npages == 0)
 		return;
 	for (int i = 0; i < MESSAGE_STATES; i++)
-		counts[i] += rint(found[i] * (nblocks - 1) / npages);
+		counts[i] = rint(found[i] * (nblocks - 1) / npages);
 }
 
 /*
@@ -289,8 +295,12 @@ look_at_queue(const EbQueue *queue, const char *source, QueueFigures *figures)
 		look.floor = eb_floor_start(look.table, which);
 		if (!walk_index(&look, counts))
 		{
-			memset(counts, 0, sizeof(counts));
-			sample_index(&look, counts);
+			double		sampled[MESSAGE_STATES] = {0};
+
+			/* at least what was met */
+			sample_index(&look, sampled);
+			for (int i = 0; i < MESSAGE_STATES; i++)
+				counts[i] = Max(counts[i], sampled[i]);
 			figures->exact = false;
 			if (which == EB_WAITING && queue->fifo)
 				look_at_parked(&look);

@@ -147,13 +147,8 @@ attach(void)
 	area = dsa_attach_in_place(AREA_PLACE(directory), NULL);
 	dsa_pin_mapping(area);
 
-	/*
-	 * Without preload the section is dynamic shared memory, which is detached
-	 * before on_shmem_exit callbacks run.  Then our reference stays: the area
-	 * is pinned, so it keeps nothing alive that would go otherwise.
-	 */
-	if (eb_preloaded())
-		on_shmem_exit(dsa_on_shmem_exit_release_in_place,
+	/* before: the section may lie in a DSM segment, which is unmapped then */
+	before_shmem_exit(dsa_on_shmem_exit_release_in_place,
 					  PointerGetDatum(AREA_PLACE(directory)));
 	MemoryContextSwitchTo(old);
 	return true;

@@ -62,6 +62,15 @@ sub heard
 	return @heard;
 }
 
+# Whether something is heard in a short while, which is forgotten.
+sub quick
+{
+	my ($self) = @_;
+	$self->query('SELECT pg_sleep(0.01)');
+	$self->query('SELECT pg_sleep(0.2)') unless @{ $self->{heard} // [] };
+	return scalar $self->heard;
+}
+
 # What is heard in a while in which nothing should be.
 sub quiet
 {

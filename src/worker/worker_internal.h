@@ -78,6 +78,10 @@ typedef struct EbDatabase
 								 * connected */
 	EbWorkerState workers[EB_WORKER_KINDS];
 
+	/* partition that a publisher wants and got no worker for; under the lock */
+	int16		leaf_class;		/* 0: none */
+	TimestampTz leaf_at;
+
 	pg_atomic_uint32 attention; /* bits: configuration changed, look again */
 	pg_atomic_uint32 active;	/* written to since the last round of
 								 * maintenance */
@@ -210,6 +214,7 @@ typedef struct EbMaintenance
 {
 	bool		by_hand;
 	bool		failed;			/* a step failed and is to be tried again soon */
+	int			failures;		/* rounds one after the other that failed */
 	TimestampTz next_due;		/* retention or expiry: earliest instant known */
 } EbMaintenance;
 

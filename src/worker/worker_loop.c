@@ -64,6 +64,9 @@ static MemoryContext worker_context = NULL;
 static const char *current_task = NULL;
 static bool terminated = false; /* by SIGTERM, while it slept */
 
+/* The extension that the current task has found. */
+static Oid	known_extension = InvalidOid;
+
 /* ---- the end ---- */
 
 /*
@@ -264,6 +267,24 @@ keep_reason(const char *text)
 }
 
 /*
+ * Was the extension dropped (or made anew) under the task that failed?  Then
+ * there is nothing to complain about.
+ */
+static bool
+extension_went(void)
+{
+	Oid			extension;
+
+	if (!OidIsValid(known_extension))
+		return false;
+	StartTransactionCommand();
+	extension = get_extension_oid("pg_eventbus", true);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(worker_context);
+	return extension != known_extension;
+}
+
+/*
  * The one place where a worker catches: the error is the task's, its
  * transaction is rolled back, and the loop goes on.
  */
@@ -297,10 +318,13 @@ run_caught(const char *what, EbWorkerTask task, void *arg)
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(worker_context);
 		error = CopyErrorData();
-		EmitErrorReport();
-		FlushErrorState();
 		AbortCurrentTransaction();
-		keep_reason(psprintf("%s: %s", what, error->message));
+		if (!extension_went())
+		{
+			EmitErrorReport();
+			keep_reason(psprintf("%s: %s", what, error->message));
+		}
+		FlushErrorState();
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
@@ -336,22 +360,24 @@ eb_worker_run(const char *what, EbWorkerTask task, void *arg)
 }
 
 /*
- * The parse tree must outlive the transactions that the statement ends.
+ * What the statement allocates on its way must outlive the transactions that
+ * it ends, as it does in a portal's context: so must the current context.
  */
 static void
 run_utility(void *arg)
 {
 	const char *sql = arg;
-	MemoryContext old = MemoryContextSwitchTo(worker_context);
-	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
-	PlannedStmt *stmt = makeNode(PlannedStmt);
+	RawStmt    *raw;
+	PlannedStmt *stmt;
 
+	MemoryContextSwitchTo(worker_context);
+	raw = linitial_node(RawStmt, pg_parse_query(sql));
+	stmt = makeNode(PlannedStmt);
 	stmt->commandType = CMD_UTILITY;
 	stmt->canSetTag = true;
 	stmt->utilityStmt = raw->stmt;
 	stmt->stmt_location = raw->stmt_location;
 	stmt->stmt_len = raw->stmt_len;
-	MemoryContextSwitchTo(old);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ProcessUtility(stmt, sql, false, PROCESS_UTILITY_TOPLEVEL, NULL, NULL,
@@ -375,6 +401,7 @@ eb_worker_installed(char *version)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	known_extension = extension;
 	if (!OidIsValid(extension))
 		return false;
 	if (!version)

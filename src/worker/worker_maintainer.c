@@ -42,7 +42,7 @@ PGDLLEXPORT void eb_maintainer_main(Datum arg);
 /* Messages that one transaction deletes. */
 #define EXPIRE_BATCH	1000
 
-/* A step failed: the next round comes this early. */
+/* A step failed: the next round comes this early; later if it fails again. */
 #define RETRY_MS		5000
 
 /* Asked for a round, but there has just been one. */
@@ -65,6 +65,9 @@ eb_maintenance_step(EbMaintenance *m, const char *what, EbWorkerTask task, void 
 		m->failed |= !ok;
 		return ok;
 	}
+
+	/* steps look again after they have waited for a lock */
+	XactIsoLevel = XACT_READ_COMMITTED;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	task(arg);
 	PopActiveSnapshot();
@@ -160,6 +163,22 @@ partitions_round(EbMaintenance *m)
 				break;
 		}
 	}
+}
+
+/* A publisher found no worker slot for its missing partition; we have one. */
+static void
+make_wanted_leaf(EbDatabase *db)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	LeafStep	step;
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	step.class = db->leaf_class;
+	step.at = db->leaf_at;
+	db->leaf_class = 0;
+	LWLockRelease(&shared->lock);
+	if (step.class != 0)
+		(void) eb_worker_run("make a partition that a publisher wants", make_leaf, &step);
 }
 
 /* ---- queues ---- */
@@ -342,8 +361,8 @@ static const MaintenanceTask tasks[] = {
 	{"expiry", NULL, expiry_round},
 	{"keys", NULL, keys_round},
 	{"floors", &eb_floor_check_interval, floors_round},
-	{"leaves", NULL, eb_leaves_round},
 	{"retention", NULL, eb_retention_round},
+	{"leaves", NULL, eb_leaves_round},
 	{"archives", NULL, eb_archives_round},
 };
 
@@ -375,7 +394,8 @@ next_round(const EbDatabase *db, TimestampTz last, const EbMaintenance *m)
 	TimestampTz interval = TimestampTzPlusMilliseconds(last, eb_maintenance_interval * 1000L);
 
 	if (m->failed)
-		return Min(interval, TimestampTzPlusMilliseconds(last, RETRY_MS));
+		return Min(interval,
+				   TimestampTzPlusMilliseconds(last, (int64) RETRY_MS << Min(m->failures, 10)));
 	if (pg_atomic_read_u32(&unconstify(EbDatabase *, db)->active) != 0)
 		return interval;
 	if (m->next_due == DT_NOEND)
@@ -404,6 +424,7 @@ eb_maintainer_main(Datum arg)
 	{
 		TimestampTz at = last == 0 ? 0 : next_round(db, last, &m);
 
+		make_wanted_leaf(db);
 		if ((pg_atomic_fetch_and_u32(&db->attention, ~mine) & mine) != 0)
 			asked = true;
 		if (asked)
@@ -419,6 +440,7 @@ eb_maintainer_main(Datum arg)
 			m.failed = false;
 			m.next_due = DT_NOEND;
 			run_round(&m);
+			m.failures = m.failed ? m.failures + 1 : 0;
 			last = GetCurrentTimestamp();
 			at = next_round(db, last, &m);
 		}

@@ -91,6 +91,24 @@ find_leaf(int16 class, TimestampTz at)
 }
 
 /*
+ * Its place holds one request: publishers of other classes ask again, too.
+ */
+static void
+ask_maintainer(EbDatabase *db, int16 class, TimestampTz at)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	if (db->leaf_class == 0)
+	{
+		db->leaf_class = class;
+		db->leaf_at = at;
+	}
+	LWLockRelease(&shared->lock);
+	eb_worker_signal(&db->workers[EB_WORKER_MAINTAINER]);
+}
+
+/*
  * Register the worker; NULL if the leaf turned up while we tried.  The
  * maintainer, where there is one, is asked, too: it has its slot already.
  */
@@ -123,10 +141,7 @@ send_worker(dsm_segment *segment, int16 class, TimestampTz at)
 					 errdetail("No background worker slot is free."),
 					 errhint("Raise max_worker_processes, or run CALL eb.maintain() regularly, which makes partitions ahead of time.")));
 		if (db)
-		{
-			pg_atomic_fetch_or_u32(&db->attention, EB_ATTENTION(EB_WORKER_MAINTAINER));
-			eb_worker_signal(&db->workers[EB_WORKER_MAINTAINER]);
-		}
+			ask_maintainer(db, class, at);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 SLOT_POLL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

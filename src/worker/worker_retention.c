@@ -71,6 +71,10 @@
  */
 #define LOCK_TIMEOUT	"200ms"
 
+/* Somebody has a leaf in use: tried again and reported again after this. */
+#define BUSY_MS			60000
+#define REPORT_MS		600000
+
 /* DETACH CONCURRENTLY waits without holding others up. */
 #define DETACH_TIMEOUT	"10s"
 
@@ -311,12 +315,13 @@ copy_batch(const char *table, const Leaf *leaf)
 	values[1] = UUIDPGetDatum(&low);
 	values[2] = UUIDPGetDatum(&high);
 
+	/* not read-only: its snapshot is newer than the lock, and sees our updates */
 	SPI_connect();
 	if (SPI_execute_with_args(psprintf("SELECT ctid, message_id, event_id, event_tid, body, headers, replay"
 									   " FROM %s WHERE event_class = $1"
 									   " AND event_id >= $2 AND event_id < $3 LIMIT %d",
 									   table, COPY_BATCH),
-							  3, types, values, NULL, true, COPY_BATCH) != SPI_OK_SELECT)
+							  3, types, values, NULL, false, COPY_BATCH) != SPI_OK_SELECT)
 		elog(ERROR, "could not read %s", table);
 	n = (int) SPI_processed;
 	old = MemoryContextSwitchTo(caller);
@@ -378,6 +383,25 @@ mark_closing(void *arg)
 	eb_owner_end(&owner);
 }
 
+/* Now and then, as it may last. */
+static void
+report_busy(const Leaf *leaf)
+{
+	static Oid	reported = InvalidOid;
+	static TimestampTz reported_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (leaf->relid == reported &&
+		!TimestampDifferenceExceeds(reported_at, now, REPORT_MS))
+		return;
+	reported = leaf->relid;
+	reported_at = now;
+	ereport(LOG,
+			(errmsg("partition \"%s\" of the event log has expired, but an open transaction has written to it",
+					leaf->name),
+			 errhint("Look for old transactions in pg_stat_activity and pg_prepared_xacts.")));
+}
+
 static void
 copy_bodies(void *arg)
 {
@@ -393,17 +417,11 @@ copy_bodies(void *arg)
 	leaf->busy = !ConditionalLockRelationOid(leaf->relid, ShareLock);
 	if (leaf->busy)
 	{
-		ereport(LOG,
-				(errmsg("partition \"%s\" of the event log has expired, but an open transaction has written to it",
-						leaf->name),
-				 errhint("Look for old transactions in pg_stat_activity and pg_prepared_xacts.")));
+		report_busy(leaf);
 		return;
 	}
 	set_lock_timeout(LOCK_TIMEOUT);
 	eb_owner_begin(&owner);
-
-	/* the statement's own snapshot is older than the lock */
-	PushActiveSnapshot(GetLatestSnapshot());
 	n = eb_queue_list(&queues);
 	for (int i = 0; i < n; i++)
 	{
@@ -420,7 +438,6 @@ copy_bodies(void *arg)
 			MemoryContextReset(batch);
 		} while (copied == COPY_BATCH);
 	}
-	PopActiveSnapshot();
 	eb_owner_end(&owner);
 }
 
@@ -461,7 +478,7 @@ remove_leaf(EbMaintenance *m, Leaf *leaf)
 			return;
 		if (leaf->busy)
 		{
-			m->failed = true;
+			eb_maintenance_due(m, TimestampTzPlusMilliseconds(eb_clock_now(), BUSY_MS));
 			return;
 		}
 		if (!m->by_hand &&
@@ -582,7 +599,10 @@ index_leaf(void *arg)
 	Leaf	   *leaf = arg;
 	EbOwnerContext owner;
 
-	set_lock_timeout(LOCK_TIMEOUT);
+	/* somebody who began before it was closed still writes: another time */
+	leaf->busy = !ConditionalLockRelationOid(leaf->relid, ShareLock);
+	if (leaf->busy)
+		return;
 	eb_owner_begin(&owner);
 	eb_sql_execute("CREATE INDEX ON eb.%s (id)", quote_identifier(leaf->name));
 	eb_owner_end(&owner);
@@ -633,7 +653,9 @@ eb_leaves_round(EbMaintenance *m)
 
 		if (!leaf->indexed)
 			(void) eb_maintenance_step(m, "index a closed partition", index_leaf, leaf);
-		if (!leaf->frozen && !m->by_hand && freeze_is_due(leaf->relid))
+		if (leaf->busy)
+			eb_maintenance_due(m, TimestampTzPlusMilliseconds(eb_clock_now(), BUSY_MS));
+		else if (!leaf->frozen && !m->by_hand && freeze_is_due(leaf->relid))
 			(void) toplevel(m, LOCK_TIMEOUT,
 							psprintf("VACUUM (FREEZE) eb.%s", quote_identifier(leaf->name)));
 	}

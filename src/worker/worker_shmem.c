@@ -85,6 +85,7 @@ init_database(EbDatabase *db)
 	db->wanted = false;
 	db->dropped = false;
 	db->blocked_by = 0;
+	db->leaf_class = 0;
 	for (int i = 0; i < EB_WORKER_KINDS; i++)
 		init_state(&db->workers[i]);
 	pg_atomic_write_u32(&db->attention, 0);

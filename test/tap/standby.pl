@@ -27,6 +27,16 @@ like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transact
 ($rc, $out, $err) = $standby->psql('postgres', q(SELECT * FROM eb.consume('jobs', 1)));
 like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transaction)/, 'consume on a standby');
 is($standby->safe_psql('postgres', q(SELECT queue FROM eb.queue_status WHERE queue = 'jobs')), 'jobs', 'status can be read there');
+is($standby->safe_psql('postgres', q(SELECT body->'detail'->>'n' FROM eb.queue_jobs)), '0', 'the view shows messages with their events');
+is($standby->safe_psql('postgres', q(SET eb.clock_offset = '1 h'; SELECT body->'detail'->>'n', receipt IS NULL FROM eb.peek('jobs'))), '0|t',
+	'and so does peek');
+($rc, $out, $err) = $standby->psql('postgres', q(INSERT INTO eb.queue_jobs (body) VALUES ('1')));
+like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transaction)/, 'but nothing is sent through the view');
+for my $call ("purge('jobs')", "redrive('jobs_dlq')", "create_queue('x')", "drop_queue('jobs')", "pause_queue('jobs')")
+{
+	($rc, $out, $err) = $standby->psql('postgres', "SELECT eb.$call");
+	like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transaction)/, "$call on a standby");
+}
 
 my $put = q(
 begin;

@@ -201,6 +201,8 @@ eb_pattern_explain(const EbPattern *pattern, JsonbContainer *event,
 				best_holding = holding;
 			}
 		}
+		if (best_holding >= (uint32) pattern->conjunctions[best].nfields)
+			elog(ERROR, "event misses a pattern of which all fields hold");
 		describe(pattern, pattern->conjunctions[best].fields[best_holding],
 				 event, miss);
 	}

@@ -50,6 +50,7 @@ struct EbRelWriter
 	int			nbuffered;
 	int			nslots;
 	TupleTableSlot *slots[EB_RELWRITER_ROWS];
+	TupleDesc	desc;			/* of the slots from the second on */
 	int			nindexes;
 	Oid			index_oids[MAX_INDEXES];
 	Relation	indexes[MAX_INDEXES];	/* NULL until needed */
@@ -161,6 +162,7 @@ eb_relwriter_open(Oid relid, EbIndexWanted wanted, void *arg)
 	writer->append_only = false;
 	writer->nbuffered = 0;
 	writer->nslots = 0;
+	writer->desc = RelationGetDescr(writer->rel);
 	writer->nindexes = 0;
 	writer->flush_context = NULL;
 
@@ -204,9 +206,14 @@ eb_relwriter_next(EbRelWriter *writer)
 	{
 		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(writer));
 
+		/*
+		 * Every slot of a relcache entry's descriptor is noted with the
+		 * resource owner, which for 100 rows costs more than to copy it.
+		 */
+		if (writer->nslots == 1)
+			writer->desc = CreateTupleDescCopy(RelationGetDescr(writer->rel));
 		writer->slots[writer->nslots] =
-			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel),
-									 &TTSOpsVirtual);
+			MakeSingleTupleTableSlot(writer->desc, &TTSOpsVirtual);
 		writer->nslots++;
 		MemoryContextSwitchTo(old);
 	}

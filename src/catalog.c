@@ -74,6 +74,9 @@ static bool epoch_pending = false;
 typedef struct CatalogSection
 {
 	pg_atomic_uint64 epoch;		/* raised by committing backends */
+	pg_atomic_uint32 prepared;	/* counts PREPAREs of such changes */
+	pg_atomic_uint32 prepared_done; /* all up to this one have ended; by a
+									 * notifier */
 } CatalogSection;
 
 struct EbConfigScan
@@ -92,7 +95,13 @@ eb_catalog_shmem_size(void)
 void
 eb_catalog_shmem_init(void *section)
 {
-	pg_atomic_init_u64(&((CatalogSection *) section)->epoch, 0);
+	CatalogSection *catalog = section;
+
+	pg_atomic_init_u64(&catalog->epoch, 0);
+
+	/* one that was prepared before a restart may be such a change */
+	pg_atomic_init_u32(&catalog->prepared, 1);
+	pg_atomic_init_u32(&catalog->prepared_done, 0);
 }
 
 static void
@@ -221,10 +230,46 @@ eb_config_epoch_raise(void)
 		pg_atomic_fetch_add_u64(&section->epoch, 1);
 }
 
+uint32
+eb_config_prepared_count(void)
+{
+	CatalogSection *section = eb_shmem_section(EB_SHMEM_CATALOG);
+
+	return section ? pg_atomic_read_u32(&section->prepared) : 0;
+}
+
+void
+eb_config_prepared_done(uint32 count)
+{
+	CatalogSection *section = eb_shmem_section(EB_SHMEM_CATALOG);
+
+	if (section)
+		pg_atomic_write_u32(&section->prepared_done, count);
+}
+
+void
+eb_config_prepared_ended(void)
+{
+	CatalogSection *section = eb_shmem_section(EB_SHMEM_CATALOG);
+
+	if (section && pg_atomic_read_u32(&section->prepared) !=
+		pg_atomic_read_u32(&section->prepared_done))
+		eb_config_epoch_raise();
+}
+
 bool
 eb_config_dirty(void)
 {
 	return epoch_pending;
+}
+
+static void
+count_prepared(void)
+{
+	CatalogSection *section = eb_shmem_section(EB_SHMEM_CATALOG);
+
+	if (section)
+		pg_atomic_fetch_add_u32(&section->prepared, 1);
 }
 
 void
@@ -241,6 +286,8 @@ eb_catalog_at_xact(XactEvent event)
 			 */
 			if (epoch_pending)
 				eb_config_epoch_raise();
+			if (epoch_pending && event == XACT_EVENT_PREPARE)
+				count_prepared();
 			/* FALLTHROUGH */
 		case XACT_EVENT_ABORT:
 			epoch_pending = false;

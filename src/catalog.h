@@ -63,6 +63,16 @@ extern uint64 eb_config_epoch(void);
 extern void eb_config_epoch_raise(void);
 
 /*
+ * Prepared transactions: the utility hook calls eb_config_prepared_ended()
+ * after COMMIT PREPARED, which raises the epoch if any of those that are (or
+ * may be) prepared made such a change.  The notifier sets the count done that
+ * it read before it found no prepared transaction in the cluster.
+ */
+extern uint32 eb_config_prepared_count(void);
+extern void eb_config_prepared_done(uint32 count);
+extern void eb_config_prepared_ended(void);
+
+/*
  * Has the own transaction changed configuration by other means?  What it
  * reads then must not be shared, as no version tells it from what others see.
  */

@@ -227,7 +227,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 								env, dest, qc);
 	if (prepared_ends)
 	{
-		eb_config_epoch_raise();
+		eb_config_prepared_ended();
 		eb_notify_prepared_ended();
 	}
 	if (tag == T_CreatedbStmt || tag == T_AlterDatabaseStmt)

@@ -32,6 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
 #include "clock.h"
 #include "compat.h"
 #include "eb.h"
@@ -135,10 +136,37 @@ look_at_due(void *arg)
 }
 
 /*
+ * Are there prepared transactions in this database?  If there is none in the
+ * whole cluster, none of those that changed configuration is left.
+ */
+static bool
+look_for_prepared(void)
+{
+	uint32		config_count = eb_config_prepared_count();
+	uint64		all;
+	bool		isnull;
+	bool		here;
+
+	pg_memory_barrier();		/* counts before the look (claim 7) */
+	SPI_connect();
+	if (SPI_execute("SELECT pg_catalog.bool_or(database OPERATOR(pg_catalog.=) pg_catalog.current_database()),"
+					" pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts",
+					true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not read pg_prepared_xacts");
+	here = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+									  &isnull)) && !isnull;
+	all = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2,
+									  &isnull));
+	SPI_finish();
+	if (all == 0)
+		eb_config_prepared_done(config_count);
+	return here;
+}
+
+/*
  * Every queue, as nobody can tell what happened before: at start, and when a
- * slot was taken back that had something pending.  *arg is set if there are
- * prepared transactions.  Queues get a NOTIFY if they are not empty, armed or
- * not.
+ * slot was taken back that had something pending.  Queues get a NOTIFY if they
+ * are not empty, armed or not.
  */
 static void
 look_at_all(void *arg)
@@ -150,13 +178,7 @@ look_at_all(void *arg)
 
 	if (!eb_worker_installed(NULL))
 		return;
-	SPI_connect();
-	if (SPI_execute("SELECT FROM pg_catalog.pg_prepared_xacts"
-					" WHERE database = pg_catalog.current_database()", true, 1) < 0)
-		elog(ERROR, "could not read pg_prepared_xacts");
-	prepared = SPI_processed > 0;
-	SPI_finish();
-
+	prepared = look_for_prepared();
 	n = eb_queue_list(&queues);
 	for (int i = 0; i < n; i++)
 	{
@@ -191,12 +213,7 @@ clear_prepared(void *arg)
 	for (int i = 0; i < nslots; i++)
 		counts[i] = pg_atomic_read_u32(&shared->slots[slots[i]].prepared);
 	pg_memory_barrier();
-	SPI_connect();
-	if (SPI_execute("SELECT FROM pg_catalog.pg_prepared_xacts"
-					" WHERE database = pg_catalog.current_database()", true, 1) < 0)
-		elog(ERROR, "could not read pg_prepared_xacts");
-	none = SPI_processed == 0;
-	SPI_finish();
+	none = !look_for_prepared();
 	for (int i = 0; none && i < nslots; i++)
 		shared->slots[slots[i]].prepared_done = counts[i];
 }

@@ -28,7 +28,7 @@ my $total = 0;
 my $sleeps = 0;
 for my $round (1 .. 3)
 {
-	my $load = load_start($node, 'postgres', "put$round", 3, 3, "\\sleep 3 ms\nselect eb.send('jobs', '1');\n");
+	my $load = load_start($node, 'postgres', "put$round", 3, 3, "\\sleep 15 ms\nselect eb.send('jobs', '1');\n");
 	while ($load->{run}->pumpable)
 	{
 		$load->{run}->pump_nb;

@@ -309,7 +309,12 @@ eb_deadletter_finish(EbDeadLetters *letters)
 /* Redrive                                                            */
 /* ------------------------------------------------------------------ */
 
-#define REDRIVE_CHUNK 1000		/* letters that are held in memory */
+/*
+ * Letters that are held in memory.  Many, since each chunk that goes to FIFO
+ * queues takes locks of groups, which a later chunk cannot do in order.
+ */
+#define REDRIVE_CHUNK		10000
+#define REDRIVE_BYTES		(64 * 1024 * 1024)
 
 /* A queue that letters go back to. */
 typedef struct Destination
@@ -478,7 +483,8 @@ redrive_index(Redrive *redrive, EbQueueIndex which, int64 upto)
 									  TextDatumGetCString(eb_fifo_group(scan.slot)));
 		redrive->targets[redrive->n++] = destination;
 		redrive->done++;
-		if (redrive->n == REDRIVE_CHUNK)
+		if (redrive->n == REDRIVE_CHUNK ||
+			MemoryContextMemAllocated(redrive->chunk, true) > REDRIVE_BYTES)
 			send_chunk(redrive);
 	}
 	eb_queue_scan_end(&scan);

@@ -9,8 +9,10 @@
  * An INSTEAD OF trigger takes each row and buffers it; an AFTER STATEMENT
  * trigger writes what is buffered, so that COPY and multi-row INSERT cost
  * what send_batch() costs.  Message ids of standard queues are taken when the
- * row comes in, for RETURNING; FIFO queues take ids under their groups' locks,
- * so their rows are written one by one.
+ * row comes in, for RETURNING.  FIFO queues take ids under their groups' locks,
+ * and these must be taken in one order: row by row, two statements that send
+ * to the same groups in different order would wait for each other for ever.
+ * So there RETURNING has no id to tell.
  *
  * Buffers belong to a view and a subtransaction: a statement that runs inside
  * of another one on the same view (a function in its SELECT) may flush the
@@ -42,6 +44,10 @@
 
 #define BUFFER_ROWS		1000
 #define BUFFER_BYTES	(4 * 1024 * 1024)
+
+/* FIFO: each flush begins anew with the lowest lock, so as few as possible. */
+#define FIFO_BUFFER_ROWS	100000
+#define FIFO_BUFFER_BYTES	(64 * 1024 * 1024)
 
 /* Columns of the view that a sender fills. */
 typedef enum InsertColumn
@@ -214,20 +220,27 @@ make_buffer(Relation view)
 	return buffer;
 }
 
-/* message_ids: as eb_send_finish() */
 static void
-flush_buffer(ViewBuffer *buffer, int64 *message_ids)
+flush_buffer(ViewBuffer *buffer)
 {
 	MemoryContext old;
 	EbSendBatch *batch = buffer->batch;
 
 	buffer->batch = NULL;
 	old = MemoryContextSwitchTo(buffer->rows);
-	eb_send_finish(batch, message_ids);
+	eb_send_finish(batch, NULL);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(buffer->rows);
 	buffer->nrows = 0;
 	buffer->nbytes = 0;
+}
+
+static bool
+buffer_is_full(ViewBuffer *buffer)
+{
+	if (buffer->queue.fifo)
+		return buffer->nrows >= FIFO_BUFFER_ROWS || buffer->nbytes >= FIFO_BUFFER_BYTES;
+	return buffer->nrows >= BUFFER_ROWS || buffer->nbytes >= BUFFER_BYTES;
 }
 
 /* What the sender must leave to us. */
@@ -296,7 +309,6 @@ eb_queue_view_insert(PG_FUNCTION_ARGS)
 	bool	   *isnull = palloc(desc->natts * sizeof(bool));
 	EbDelivery	delivery;
 	MemoryContext old;
-	int64		message_id;
 	int64		delay;
 
 	if (buffer == NULL)
@@ -312,24 +324,21 @@ eb_queue_view_insert(PG_FUNCTION_ARGS)
 		buffer->batch = eb_send_begin();
 	eb_send_add(buffer->batch, &buffer->queue, &delivery);
 	MemoryContextSwitchTo(old);
-	if (buffer->queue.fifo)
-		flush_buffer(buffer, &message_id);
-	else
-	{
-		message_id = delivery.message_id;
-		if (++buffer->nrows >= BUFFER_ROWS || buffer->nbytes >= BUFFER_BYTES)
-			flush_buffer(buffer, NULL);
-	}
+	buffer->nrows++;
+	if (buffer_is_full(buffer))
+		flush_buffer(buffer);
 
 	/* for RETURNING */
-	delay = delivery.delay >= 0 ? delivery.delay : buffer->queue.delay;
+	if (!buffer->queue.fifo)
+	{
+		delay = delivery.delay >= 0 ? delivery.delay : buffer->queue.delay;
 #define SET(attno, value) (values[(attno) - 1] = (value), isnull[(attno) - 1] = false)
-	SET(buffer->message_id_attno, Int64GetDatum(message_id));
-	SET(buffer->enqueued_at_attno,
-		TimestampTzGetDatum(eb_tick_time((EbTick) message_id)));
-	if (!buffer->queue.fifo)	/* else it may be parked */
+		SET(buffer->message_id_attno, Int64GetDatum(delivery.message_id));
+		SET(buffer->enqueued_at_attno,
+			TimestampTzGetDatum(eb_tick_time((EbTick) delivery.message_id)));
 		SET(buffer->state_attno, CStringGetTextDatum(delay > 0 ? "delayed" : "ready"));
 #undef SET
+	}
 	return PointerGetDatum(heap_form_tuple(desc, values, isnull));
 }
 
@@ -345,7 +354,7 @@ eb_queue_view_flush(PG_FUNCTION_ARGS)
 	if (buffer != NULL)
 	{
 		if (buffer->batch != NULL)
-			flush_buffer(buffer, NULL);
+			flush_buffer(buffer);
 		*find_buffer(buffer->view) = buffer->next;
 		MemoryContextDelete(buffer->context);
 	}

@@ -188,7 +188,7 @@ COMMENT ON FUNCTION eb.clock() IS
 CREATE FUNCTION eb.queue_view_insert() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'eb_queue_view_insert' LANGUAGE C;
 COMMENT ON FUNCTION eb.queue_view_insert() IS
-'Trigger of queue views: INSERT and COPY send messages.  Columns that can be given: body, delay, group_id, headers, dedup_id; they mean what they mean in eb.send.';
+'Trigger of queue views: INSERT and COPY send messages.  Columns that can be given: body, delay, group_id, headers, dedup_id; they mean what they mean in eb.send.  RETURNING message_id tells the id, but not of FIFO queues.';
 
 CREATE FUNCTION eb.queue_view_flush() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'eb_queue_view_flush' LANGUAGE C;

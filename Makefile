@@ -9,7 +9,7 @@ PG_CPPFLAGS = -I$(srcdir)/src -DEB_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
 
 # The install script is the parts below in load order.
-SQL_PARTS = $(addprefix src/sql/,head.sql types.sql tables.sql pattern.sql log.sql bus.sql queue.sql once.sql stream.sql archive.sql worker.sql observe.sql grants.sql)
+SQL_PARTS = $(addprefix src/sql/,head.sql types.sql tables.sql pattern.sql log.sql bus.sql queue.sql once.sql archive.sql stream.sql worker.sql observe.sql grants.sql)
 DATA_built = build/$(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard src/sql/upgrade/*--*--*.sql)
 

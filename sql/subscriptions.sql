@@ -113,6 +113,51 @@ SELECT count(*) FROM eb.put_events(
 SELECT count(*) FROM eb.read('never');
 SELECT lag_events, evaluated, matched FROM eb.subscription_never;
 
+-- With a queue: a rule for what is put from now on, a backfill for history.
+SELECT eb.create_queue('stream_q');
+SELECT eb.create_subscription('feed', 'stream', '{"source": ["shop"]}', 'earliest', queue => 'stream_q');
+CALL eb.run_replay('subscription-feed');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 8}', 'stream'));
+SELECT body -> 'detail' AS detail, replay FROM eb.consume('stream_q', 100);
+SELECT queue, state, lag_events, matched, error FROM eb.subscription_feed;
+
+-- Paused and resumed: what came meanwhile is delivered, once.
+SELECT eb.pause_subscription('feed');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 9}', 'stream'));
+SELECT count(*) FROM eb.consume('stream_q', 100);
+SELECT state FROM eb.subscription_feed;
+SELECT eb.resume_subscription('feed');
+CALL eb.run_replay('subscription-feed');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 10}', 'stream'));
+SELECT body -> 'detail' AS detail FROM eb.consume('stream_q', 100) ORDER BY message_id;
+SELECT eb.pause_subscription('feed');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 11}', 'stream'));
+SELECT eb.resume_subscription('feed', 'latest');
+SELECT count(*) FROM eb.consume('stream_q', 100);
+
+-- Into a FIFO queue history goes first, in order, then what is put.
+SELECT eb.create_queue('stream_fifo', fifo => true);
+SELECT eb.create_subscription('ordered', 'stream', '{"source": ["shop"]}', 'earliest', queue => 'stream_fifo');
+CALL eb.run_replay('subscription-ordered');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 12}', 'stream', group_key => 'g1'));
+SELECT group_id, body -> 'detail' -> 'n' AS n FROM eb.queue_stream_fifo ORDER BY group_id COLLATE "C", message_id;
+SELECT eb.pause_subscription('ordered');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 13}', 'stream', group_key => 'g1'));
+SELECT eb.resume_subscription('ordered');
+CALL eb.run_replay('subscription-ordered');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 14}', 'stream', group_key => 'g1'));
+SELECT body -> 'detail' -> 'n' AS n FROM eb.queue_stream_fifo WHERE group_id = 'g1' ORDER BY message_id;
+SELECT state FROM eb.subscription_ordered;
+SELECT eb.seek('ordered', 'latest');
+SELECT * FROM eb.read('ordered');
+SELECT eb.drop_subscription('ordered');
+SELECT eb.drop_subscription('feed');
+SELECT name FROM eb.rules WHERE bus = 'stream';
+SELECT eb.drop_queue('stream_fifo', true);
+SELECT eb.drop_queue('stream_q', true);
+SELECT eb.create_subscription('x', 'stream', queue => 'nothing');
+SELECT eb.create_subscription('x', 'stream', queue => 'nothing', partitions => 2);
+
 -- Errors.
 SELECT eb.create_subscription('live', 'stream');
 SELECT eb.create_subscription('no such/name', 'stream');

@@ -14,7 +14,8 @@
 typedef struct EbReplay
 {
 	char		name[NAMEDATALEN];
-	bool		backfill;
+	bool		backfill;		/* of a rule: what it did not route live */
+	bool		handover;		/* to_queue, then the rule is enabled */
 	char	   *state;
 	char	   *bus;
 	char	   *archive;		/* optional, as all pointers below */
@@ -24,6 +25,7 @@ typedef struct EbReplay
 	Jsonb	   *pattern;
 	EbTick		before;			/* 0: not known yet */
 	int			max_rate;		/* 0: none */
+	int64		from_version;
 	bool		through_buses;
 	bool		dry_run;
 	Oid			owner;
@@ -46,6 +48,14 @@ extern void eb_replay_set_state(const char *name, const char *state, const char 
 
 /* Start the backfill of a rule; privileges are checked. */
 extern void eb_backfill_start(const char *name, const char *bus, const char *rule,
-							  EbTick after);
+							  EbTick after, int64 from_version);
+
+/*
+ * The same for a FIFO queue: history goes to the queue first, then the rule,
+ * which is disabled until then, is enabled.
+ */
+extern void eb_handover_start(const char *name, const char *bus, const char *rule,
+							  const char *queue, Jsonb *pattern, EbTick after,
+							  int64 from_version);
 
 #endif							/* EB_ARCHIVE_INTERNAL_H */

@@ -64,6 +64,7 @@ typedef struct NewReplay
 	int			max_rate;		/* 0: none */
 	bool		through_buses;
 	bool		dry_run;
+	int64		from_version;	/* 0: any */
 	int64		estimated;
 } NewReplay;
 
@@ -99,10 +100,11 @@ insert_replay(const NewReplay *r)
 	eb_sql_arg(&args, BOOLOID, BoolGetDatum(r->dry_run), false);
 	eb_sql_arg(&args, OIDOID, ObjectIdGetDatum(user), false);
 	eb_sql_arg(&args, INT8OID, Int64GetDatum(r->estimated), r->estimated < 0);
+	eb_sql_arg(&args, INT8OID, Int64GetDatum(r->from_version), r->from_version == 0);
 	(void) eb_sql_run("INSERT INTO eb.replays (name, kind, bus, archive, rules, to_queue,"
 					  " pattern, after, before, max_rate, through_buses, dry_run, owner,"
-					  " estimated, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-					  " $11, $12, $13, $14, 'STARTING')", &args);
+					  " estimated, from_version, state) VALUES ($1, $2, $3, $4, $5, $6, $7,"
+					  " $8, $9, $10, $11, $12, $13, $14, $15, 'STARTING')", &args);
 	eb_sql_arg_text(&progress, r->name);
 	eb_sql_arg(&progress, UUIDOID, UUIDPGetDatum(&after), false);
 	eb_sql_arg(&progress, TIMESTAMPTZOID, TimestampTzGetDatum(eb_clock_now()), false);
@@ -246,9 +248,24 @@ backfill_name(const char *rule)
 }
 
 void
-eb_backfill_start(const char *name, const char *bus, const char *rule, EbTick after)
+eb_backfill_start(const char *name, const char *bus, const char *rule, EbTick after,
+				  int64 from_version)
 {
-	NewReplay	r = {.name = name,.kind = "backfill",.bus = bus,.after = after};
+	NewReplay	r = {.name = name,.kind = "backfill",.bus = bus,.after = after,
+	.from_version = from_version};
+	Datum		names[1] = {CStringGetTextDatum(rule)};
+
+	r.rules = PointerGetDatum(construct_array(names, 1, TEXTOID, -1, false, TYPALIGN_INT));
+	r.estimated = eb_log_estimate(after, eb_clock_take(1));
+	insert_replay(&r);
+}
+
+void
+eb_handover_start(const char *name, const char *bus, const char *rule,
+				  const char *queue, Jsonb *pattern, EbTick after, int64 from_version)
+{
+	NewReplay	r = {.name = name,.kind = "handover",.bus = bus,.to_queue = queue,
+	.pattern = pattern,.after = after,.from_version = from_version};
 	Datum		names[1] = {CStringGetTextDatum(rule)};
 
 	r.rules = PointerGetDatum(construct_array(names, 1, TEXTOID, -1, false, TYPALIGN_INT));
@@ -283,7 +300,7 @@ eb_backfill_rule(PG_FUNCTION_ARGS)
 	}
 	eb_backfill_start(name, bus_name, rule,
 					  eb_archive_after(PG_ARGISNULL(2),
-									   PG_ARGISNULL(2) ? 0 : PG_GETARG_TIMESTAMPTZ(2)));
+									   PG_ARGISNULL(2) ? 0 : PG_GETARG_TIMESTAMPTZ(2)), 0);
 	PG_RETURN_TEXT_P(cstring_to_text(name));
 }
 

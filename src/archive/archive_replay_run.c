@@ -37,8 +37,11 @@
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -62,6 +65,10 @@
 /* With a rate limit: chunks of so much time. */
 #define RATE_US			(100 * 1000)
 
+/* How long a hand-over may hold publishers up at a time, and when it tries again. */
+#define HANDOVER_TIMEOUT	"200ms"
+#define HANDOVER_RETRY_US	USECS_PER_SEC
+
 #define LOCK_CLASS_REPLAY	0xEC
 
 /* Columns of eb.replays that are read. */
@@ -80,6 +87,7 @@ enum
 	Anum_through_buses,
 	Anum_dry_run,
 	Anum_state,
+	Anum_from_version,
 	Anum_owner
 };
 
@@ -137,6 +145,7 @@ read_row(HeapTuple tuple, TupleDesc desc)
 	strlcpy(replay->name, get_text(tuple, Anum_name, desc), NAMEDATALEN);
 	replay->backfill = strcmp(get_text(tuple, Anum_kind, desc), "backfill") == 0;
 	replay->bus = get_text(tuple, Anum_bus, desc);
+	replay->handover = strcmp(get_text(tuple, Anum_kind, desc), "handover") == 0;
 	replay->archive = get_text(tuple, Anum_archive, desc);
 	replay->to_queue = get_text(tuple, Anum_to_queue, desc);
 	replay->state = get_text(tuple, Anum_state, desc);
@@ -152,6 +161,9 @@ read_row(HeapTuple tuple, TupleDesc desc)
 	d = heap_getattr(tuple, Anum_max_rate, desc, &isnull);
 	if (!isnull)
 		replay->max_rate = DatumGetInt32(d);
+	d = heap_getattr(tuple, Anum_from_version, desc, &isnull);
+	if (!isnull)
+		replay->from_version = DatumGetInt64(d);
 	replay->through_buses = DatumGetBool(heap_getattr(tuple, Anum_through_buses, desc, &isnull));
 	replay->dry_run = DatumGetBool(heap_getattr(tuple, Anum_dry_run, desc, &isnull));
 	replay->owner = DatumGetObjectId(heap_getattr(tuple, Anum_owner, desc, &isnull));
@@ -320,6 +332,7 @@ typedef struct Chunk
 	EbRedeliver *redeliver;		/* by rules */
 	Oid			locked_leaf;
 	int			events;
+	bool		handed_over;
 	Size		bytes;			/* of details that were taken out of the log */
 } Chunk;
 
@@ -361,7 +374,8 @@ chunk_begin(Chunk *chunk, EbReplay *replay)
 	else
 		chunk->redeliver = eb_redeliver_begin(replay->bus, replay->name,
 											  replay->rules, replay->nrules,
-											  replay->through_buses, replay->backfill);
+											  replay->through_buses, replay->backfill,
+											  replay->from_version);
 }
 
 /*
@@ -383,6 +397,7 @@ deliver(Chunk *chunk, const EbLogRow *row)
 	EbEvent    *event = palloc(sizeof(EbEvent));
 	EbEventPointer *pointer = palloc(sizeof(EbEventPointer));
 	EbDelivery	delivery = {.delay = -1};
+	int			targets;
 
 	chunk->events++;
 	if (chunk->replay->dry_run)
@@ -395,8 +410,12 @@ deliver(Chunk *chunk, const EbLogRow *row)
 	{
 		eb_log_row_event(row, event);
 		chunk->bytes += VARSIZE(event->detail);
-		chunk->replay->deliveries += eb_redeliver_add(chunk->redeliver, event, pointer,
-													  row->expiring);
+		targets = eb_redeliver_add(chunk->redeliver, event, pointer, row->expiring);
+		chunk->replay->deliveries += targets;
+
+		/* most of what a backfill looks at is not its rule's */
+		if (chunk->replay->backfill && targets == 0)
+			chunk->events--;
 		return;
 	}
 	delivery.event = pointer;
@@ -422,6 +441,10 @@ deliver(Chunk *chunk, const EbLogRow *row)
 static bool
 wanted(Chunk *chunk, const EbLogRow *row)
 {
+	/* a hand-over after a pause: what came before went there live */
+	if (chunk->replay->handover &&
+		DatumGetInt64(row->values[row->columns[EVENT_RULESET_VERSION]]) < chunk->replay->from_version)
+		return false;
 	return eb_archive_row_matches(row, chunk->bus_id, chunk->archive_pattern,
 								  chunk->match_context) &&
 		(!chunk->pattern ||
@@ -460,6 +483,87 @@ run_chunk(Chunk *chunk, EbTick before)
 	return at_end;
 }
 
+/*
+ * ShareLock on eb.events.  Publishers that come while we wait for it wait for
+ * us, so we do not wait long: one that stays open makes us try again later.
+ */
+static bool
+lock_out_publishers(void)
+{
+	Oid			events = eb_table_oid(EB_EVENTS, false);
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool locked = false;
+
+	if (ConditionalLockRelationOid(events, ShareLock))
+		return true;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		(void) set_config_option("lock_timeout", HANDOVER_TIMEOUT, PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		LockRelationOid(events, ShareLock);
+		ReleaseCurrentSubTransaction();
+		locked = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return locked;
+}
+
+/*
+ * The end of a hand-over: keep publishers out for a moment, deliver what is
+ * left, enable the rule.  With ShareLock on eb.events nobody is in the middle
+ * of publishing, prepared transactions included, so the horizon is the
+ * present, and whoever publishes next finds the rule.  The lock is not waited
+ * for long: who comes after it would wait as well.  *horizon is what was
+ * reached; returns whether all below it is delivered.
+ */
+static bool
+hand_over(Chunk *chunk, EbTick *horizon)
+{
+	EbReplay   *replay = chunk->replay;
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+
+	if (!lock_out_publishers())
+		return true;
+	AcceptInvalidationMessages();
+	*horizon = eb_log_horizon();
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		chunk->events = 0;
+	} while (!run_chunk(chunk, *horizon));
+
+	eb_owner_begin(&owner);
+	(void) eb_bus_take_version(replay->bus);
+	eb_sql_arg_text(&args, replay->bus);
+	eb_sql_arg_text(&args, replay->rules[0]);
+	(void) eb_sql_run("UPDATE eb.rules r SET enabled = true, updated_at = now(),"
+					  " since_version = b.rules_version FROM eb.buses b"
+					  " WHERE r.bus = $1 AND r.name = $2 AND b.name = r.bus", &args);
+	eb_owner_end(&owner);
+	chunk->handed_over = true;
+	return true;
+}
+
 EbReplayOutcome
 eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 {
@@ -485,7 +589,7 @@ eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 	}
 	if (strcmp(replay->state, "STARTING") == 0)
 	{
-		if (replay->before == 0 && !pass_barrier(replay))
+		if (replay->backfill && replay->before == 0 && !pass_barrier(replay))
 			return EB_REPLAY_LATER;
 		eb_replay_set_state(name, "RUNNING", NULL);
 	}
@@ -502,13 +606,16 @@ eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 
 	chunk_begin(&chunk, replay);
 	horizon = eb_log_horizon();
-	at_end = run_chunk(&chunk, Min(replay->before, horizon));
+	at_end = run_chunk(&chunk, replay->before == 0 ? horizon : Min(replay->before, horizon));
+	if (replay->handover && at_end)
+		at_end = hand_over(&chunk, &horizon);
 	if (chunk.send)
 		eb_send_finish(chunk.send, NULL);
 	if (chunk.redeliver)
 		eb_redeliver_finish(chunk.redeliver);
 	if (at_end)
-		replay->position = Max(replay->position, Min(replay->before, horizon) - 1);
+		replay->position = Max(replay->position,
+							   (replay->before == 0 ? horizon : Min(replay->before, horizon)) - 1);
 	write_progress(replay, began);
 	MemoryContextDelete(chunk.match_context);
 	if (!at_end)
@@ -518,7 +625,12 @@ eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 		*due = began + RATE_US;
 		return EB_REPLAY_LATER;
 	}
-	if (horizon < replay->before)
+	if (replay->handover && !chunk.handed_over)
+	{
+		*due = began + HANDOVER_RETRY_US;
+		return EB_REPLAY_LATER;
+	}
+	if (!replay->handover && horizon < replay->before)
 		return EB_REPLAY_LATER;
 	eb_replay_set_state(name, "COMPLETED", NULL);
 	return EB_REPLAY_ENDED;

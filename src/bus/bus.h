@@ -161,7 +161,8 @@ extern void eb_publish_finish(EbPublish *publish);
  * Deliver events that are in the log to the targets of the bus's rules as
  * they are now: all rules, or those named.  Nothing is put in the log, but
  * for events that go through bus targets (through_buses).  backfill: only to
- * targets that did not get the event when it was put.
+ * targets that did not get the event when it was put, and only events that
+ * were put under from_version of the bus's rules or a later one.
  *
  * Event and pointer stay until eb_redeliver_finish.  copy_body: the event's
  * partition is about to be removed.  eb_redeliver_add returns the number of
@@ -170,7 +171,8 @@ extern void eb_publish_finish(EbPublish *publish);
 typedef struct EbRedeliver EbRedeliver;
 extern EbRedeliver *eb_redeliver_begin(const char *bus, const char *replay,
 									   char **rules, int nrules,
-									   bool through_buses, bool backfill);
+									   bool through_buses, bool backfill,
+									   int64 from_version);
 extern int	eb_redeliver_add(EbRedeliver *redeliver, EbEvent *event,
 							 EbEventPointer *pointer, bool copy_body);
 extern void eb_redeliver_finish(EbRedeliver *redeliver);

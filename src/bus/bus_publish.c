@@ -103,6 +103,7 @@ struct EbRedeliver
 	int			nrules;
 	bool		through_buses;
 	bool		backfill;		/* only what did not go there live */
+	int64		from_version;
 	const EbRuleSet *set;		/* wanted is for it */
 	int64		version;
 	bool	   *wanted;			/* by rule number */
@@ -449,7 +450,8 @@ redeliver_wants(Routing *r, const EbRule *rule, const EbRuleTarget *target)
 
 	/* what was put under this version or a later one went there then */
 	if (redeliver->backfill &&
-		r->event->ruleset_version >= Max(rule->since_version, target->since_version))
+		(r->event->ruleset_version >= Max(rule->since_version, target->since_version) ||
+		 r->event->ruleset_version < redeliver->from_version))
 		return false;
 	redeliver->deliveries++;
 	return true;
@@ -600,7 +602,7 @@ eb_publish_finish(EbPublish *publish)
 
 EbRedeliver *
 eb_redeliver_begin(const char *bus, const char *replay, char **rules, int nrules,
-				   bool through_buses, bool backfill)
+				   bool through_buses, bool backfill, int64 from_version)
 {
 	EbRedeliver *redeliver = palloc0(sizeof(EbRedeliver));
 
@@ -612,6 +614,7 @@ eb_redeliver_begin(const char *bus, const char *replay, char **rules, int nrules
 	redeliver->nrules = nrules;
 	redeliver->through_buses = through_buses;
 	redeliver->backfill = backfill;
+	redeliver->from_version = from_version;
 	return redeliver;
 }
 

@@ -34,7 +34,7 @@ COMMENT ON TABLE eb.archive_counted IS 'How far the events of an archive have be
 
 CREATE TABLE eb.replays (
 	name				text COLLATE "C" NOT NULL PRIMARY KEY,
-	kind				text NOT NULL,			-- replay, backfill
+	kind				text NOT NULL,			-- replay, backfill, handover (history, then its rule is enabled)
 	bus					text NOT NULL,
 	archive				text,
 	rules				text[],					-- null: all of the bus
@@ -46,6 +46,7 @@ CREATE TABLE eb.replays (
 	through_buses		boolean NOT NULL,
 	dry_run				boolean NOT NULL,
 	state				text NOT NULL,
+	from_version		bigint,					-- backfill: only events routed by this rules_version or a later one
 	owner				oid NOT NULL,			-- who started it: may pause and cancel it
 	estimated			bigint,
 	error				text,

@@ -19,7 +19,7 @@ GRANT EXECUTE ON FUNCTION eb.commit(text, uuid, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.complete_processing(text, text, jsonb, bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.consume(text, integer) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.create_archive(text, text, jsonb, interval, text) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION eb.create_subscription(text, text, jsonb, text, integer, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.create_subscription(text, text, jsonb, text, text, integer, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.delete_archive(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.delete_bus(text, boolean) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.delete_replay(text) TO PUBLIC;

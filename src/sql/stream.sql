@@ -10,6 +10,8 @@ CREATE TABLE eb.subscriptions (
 	rule				text,					-- with a queue: the rule that feeds it
 	subscription_view	regclass NOT NULL,		-- eb.subscription_<name>: carries the privileges
 	paused				boolean NOT NULL DEFAULT false,
+	paused_version		bigint,					-- with a queue: rules_version from which it was paused
+	paused_at			uuid,					-- and an id before all that it missed
 	description			text,
 	created_at			timestamptz NOT NULL DEFAULT now()
 );
@@ -35,36 +37,20 @@ CREATE TRIGGER config_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON eb
 	FOR EACH STATEMENT EXECUTE FUNCTION eb.config_changed();
 ALTER TABLE eb.subscriptions ENABLE ALWAYS TRIGGER config_changed;
 
-CREATE TYPE eb.event AS (
-	id					uuid,
-	partition				integer,
-	source				text,
-	detail_type			text,
-	"time"				timestamptz,
-	ingested_at			timestamptz,
-	resources			text[],
-	detail				jsonb,
-	headers				jsonb,
-	group_key			text,
-	correlation_id		text,
-	causation_id		text,
-	traceparent			text,
-	replay				text
-);
-COMMENT ON TYPE eb.event IS
-'An event as it is read from the log.  id is its position: pass the last one that was processed to eb.commit.';
-
 CREATE FUNCTION eb.create_subscription(
 	name text,
 	bus text DEFAULT 'default',
 	pattern jsonb DEFAULT NULL,
 	start text DEFAULT 'latest',
+	queue text DEFAULT NULL,
 	partitions integer DEFAULT 1,
 	description text DEFAULT NULL
 ) RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_create_subscription' LANGUAGE C;
-COMMENT ON FUNCTION eb.create_subscription(text, text, jsonb, text, integer, text) IS
-'Create a subscription: the events of a bus that match pattern (null: all of them) from start on.  start is ''latest'' (events put after this call has committed), ''earliest'' (all that the log has) or a time of ingestion.  It is a cursor on the log that eb.read and eb.commit move; nothing is written per event.  With partitions > 1 that many readers work side by side, each in order: events of one group_key always come to the same partition.  The creator needs SELECT on the bus''s view and gets ALL on eb.subscription_<name>: UPDATE there is the privilege to read and commit, TRUNCATE to pause, seek and drop.';
+COMMENT ON FUNCTION eb.create_subscription(text, text, jsonb, text, text, integer, text) IS
+'Create a subscription: the events of a bus that match pattern (null: all of them) from start on.  start is ''latest'' (events put after this call has committed), ''earliest'' (all that the log has) or a time of ingestion.  Without a queue it is a cursor on the log that eb.read and eb.commit move; nothing is written per event.  With partitions > 1 that many readers work side by side, each in order: events of one group_key always come to the same partition.  The creator needs SELECT on the bus''s view and gets ALL on eb.subscription_<name>: UPDATE there is the privilege to read and commit, TRUNCATE to pause, seek and drop.
+
+With a queue its messages are delivered there: a rule of the subscription''s name routes what is put from now on, and a backfill ("subscription-<name>" in eb.replay_status) brings what was put before, from start on, each event exactly once, history in id order.  Live messages do not wait for history; where order matters, use a FIFO queue: history goes there first, and publishers are held up for the moment of the hand-over.  Needs the privilege to manage the bus''s rules and INSERT on the queue''s view; partitions is for cursors.';
 
 CREATE FUNCTION eb.drop_subscription(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_drop_subscription' LANGUAGE C STRICT;
@@ -143,11 +129,41 @@ CREATE VIEW eb.subscription_status AS
 		p.committed_at,
 		l.held_by,
 		l.held_since,
+		NULL::text AS error,
 		s.pattern,
 		s.description
 	FROM eb.subscriptions s
 		JOIN eb.subscription_positions p ON p.subscription = s.name
 		CROSS JOIN LATERAL eb.subscription_lag(s.name, p.partition) l
-	WHERE pg_catalog.has_table_privilege(s.subscription_view, 'SELECT, UPDATE, TRUNCATE');
+	WHERE pg_catalog.has_table_privilege(s.subscription_view, 'SELECT, UPDATE, TRUNCATE')
+UNION ALL
+	SELECT s.name,
+		s.bus,
+		s.queue,
+		NULL,
+		CASE WHEN s.paused THEN 'paused'
+			WHEN r.state IN ('STARTING', 'RUNNING') THEN 'backfilling'
+			WHEN r.state IN ('PAUSED', 'FAILED') THEN 'backfill ' || pg_catalog.lower(r.state)
+			ELSE 'active' END,
+		g."position",
+		eb.event_time(g."position"),
+		CASE WHEN r.state IN ('STARTING', 'RUNNING', 'PAUSED', 'FAILED')
+			THEN greatest(r.estimated - g.scanned, 0) ELSE 0 END,
+		coalesce(r.state NOT IN ('STARTING', 'RUNNING', 'PAUSED', 'FAILED'), true),
+		CASE WHEN r.state IN ('STARTING', 'RUNNING', 'PAUSED', 'FAILED')
+			THEN eb.clock() - eb.event_time(g."position") ELSE '0'::interval END,
+		g.scanned,
+		g.replayed,
+		g.updated_at,
+		NULL,
+		NULL,
+		r.error,
+		s.pattern,
+		s.description
+	FROM eb.subscriptions s
+		LEFT JOIN eb.replays r ON r.name = 'subscription-' || s.name
+		LEFT JOIN eb.replay_progress g ON g.replay = r.name
+	WHERE s.queue IS NOT NULL
+		AND pg_catalog.has_table_privilege(s.subscription_view, 'SELECT, UPDATE, TRUNCATE');
 COMMENT ON VIEW eb.subscription_status IS
-'Cursor subscriptions, a row for each partition: where it stands, how far behind it is (lag_events is exact up to 10000), how many events it looked at and matched, and which backend''s open publishing transaction holds it up.';
+'Subscriptions.  Of a cursor, a row for each partition: where it stands, how far behind it is (lag_events is exact up to 10000), how many events it looked at and matched, and which backend''s open publishing transaction holds it up.  Of one with a queue: whether its history is still being delivered (backfilling), how far that is, and its error; eb.rule_status counts what its rule matched live.';

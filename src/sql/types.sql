@@ -49,3 +49,22 @@ CREATE TYPE eb.message AS (
 );
 COMMENT ON TYPE eb.message IS
 'A message as consumers get it.  receipt settles it (ack, nack, extend) and is null where no lease was taken (consume, peek); event_id, correlation_id, causation_id and traceparent are those of the event, null where there is none; source_queue and last_error are set in dead-letter queues.';
+
+CREATE TYPE eb.event AS (
+	id					uuid,
+	partition				integer,
+	source				text,
+	detail_type			text,
+	"time"				timestamptz,
+	ingested_at			timestamptz,
+	resources			text[],
+	detail				jsonb,
+	headers				jsonb,
+	group_key			text,
+	correlation_id		text,
+	causation_id		text,
+	traceparent			text,
+	replay				text
+);
+COMMENT ON TYPE eb.event IS
+'An event as it is read from the log.  id is its position: pass the last one that was processed to eb.commit.';

@@ -26,6 +26,7 @@ typedef struct EbSubscription
 	int			parts;
 	bool		paused;
 	bool		has_queue;
+	char		queue[NAMEDATALEN];
 	int32		bus_id;
 	EbPatternSet *pattern;		/* NULL: all events */
 } EbSubscription;

@@ -23,7 +23,8 @@
 #include "bus/bus.h"
 #include "catalog.h"
 #include "errors.h"
-#include "stream/stream.h"
+#include "stream/stream_internal.h"
+#include "worker/worker.h"
 
 #define MAX_PARTS	1024
 
@@ -87,8 +88,10 @@ read_subscription(const char *name)
 		result->parts = DatumGetInt32(heap_getattr(tuple, Anum_parts, desc, &isnull));
 		result->view = DatumGetObjectId(heap_getattr(tuple, Anum_subscription_view, desc, &isnull));
 		result->paused = DatumGetBool(heap_getattr(tuple, Anum_paused, desc, &isnull));
-		(void) heap_getattr(tuple, Anum_queue, desc, &isnull);
+		d = heap_getattr(tuple, Anum_queue, desc, &isnull);
 		result->has_queue = !isnull;
+		if (!isnull)
+			strlcpy(result->queue, TextDatumGetCString(d), NAMEDATALEN);
 		d = heap_getattr(tuple, Anum_pattern, desc, &isnull);
 		if (!isnull)
 		{
@@ -263,47 +266,45 @@ create_view(const char *name, Oid creator)
 static void
 insert_rows(const char *name, int32 id, const char *bus, Datum pattern,
 			bool no_pattern, int parts, Oid view, Datum description,
-			bool no_description, const pg_uuid_t *position)
+			bool no_description, const char *queue, const pg_uuid_t *position)
 {
-	Oid			types[8] = {TEXTOID, INT4OID, TEXTOID, JSONBOID, INT4OID, REGCLASSOID, TEXTOID};
-	Datum		values[7];
-	char		nulls[8] = "       ";
-	Oid			position_types[4] = {TEXTOID, INT4OID, UUIDOID, TIMESTAMPTZOID};
-	Datum		position_values[4];
+	EbSqlArgs	args = {0};
+	EbSqlArgs	positions = {0};
 
-	values[0] = CStringGetTextDatum(name);
-	values[1] = Int32GetDatum(id);
-	values[2] = CStringGetTextDatum(bus);
-	values[3] = pattern;
-	values[4] = Int32GetDatum(parts);
-	values[5] = ObjectIdGetDatum(view);
-	values[6] = description;
-	if (no_pattern)
-		nulls[3] = 'n';
-	if (no_description)
-		nulls[6] = 'n';
-	(void) eb_sql_with_args("INSERT INTO eb.subscriptions (name, subscription_id, bus,"
-							" pattern, partitions, subscription_view, description)"
-							" VALUES ($1, $2, $3, $4, $5, $6, $7)",
-							7, types, values, nulls);
-	position_values[0] = values[0];
-	position_values[1] = Int32GetDatum(parts - 1);
-	position_values[2] = UUIDPGetDatum(position);
-	position_values[3] = TimestampTzGetDatum(eb_clock_now());
-	(void) eb_sql_with_args("INSERT INTO eb.subscription_positions"
-							" (subscription, partition, \"position\", committed_at)"
-							" SELECT $1, p, $3, $4 FROM pg_catalog.generate_series(0, $2) p",
-							4, position_types, position_values, NULL);
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg(&args, INT4OID, Int32GetDatum(id), false);
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg(&args, JSONBOID, pattern, no_pattern);
+	eb_sql_arg(&args, INT4OID, Int32GetDatum(parts), false);
+	eb_sql_arg(&args, OIDOID, ObjectIdGetDatum(view), false);
+	eb_sql_arg(&args, TEXTOID, description, no_description);
+	eb_sql_arg_text(&args, queue);
+	eb_sql_arg_text(&args, queue ? name : NULL);
+	(void) eb_sql_run("INSERT INTO eb.subscriptions (name, subscription_id, bus,"
+					  " pattern, partitions, subscription_view, description, queue, rule)"
+					  " VALUES ($1, $2, $3, $4, $5, $6::regclass, $7, $8, $9)", &args);
+	if (queue)
+		return;
+	eb_sql_arg_text(&positions, name);
+	eb_sql_arg(&positions, INT4OID, Int32GetDatum(parts - 1), false);
+	eb_sql_arg(&positions, UUIDOID, UUIDPGetDatum(position), false);
+	eb_sql_arg(&positions, TIMESTAMPTZOID, TimestampTzGetDatum(eb_clock_now()), false);
+	(void) eb_sql_run("INSERT INTO eb.subscription_positions"
+					  " (subscription, partition, \"position\", committed_at)"
+					  " SELECT $1, p, $3, $4 FROM pg_catalog.generate_series(0, $2) p",
+					  &positions);
 }
 
 Datum
 eb_create_subscription(PG_FUNCTION_ARGS)
 {
-	static const char *const argument_names[] = {"name", "bus", NULL, "start", "partitions"};
+	static const char *const argument_names[] = {"name", "bus", NULL, "start", NULL, "partitions"};
 	EbOwnerContext owner;
 	const EbBus *bus;
 	char	   *name;
 	char	   *bus_name;
+	char	   *start;
+	char	   *queue = NULL;
 	int			parts;
 	pg_uuid_t	position;
 	Oid			creator = GetUserId();
@@ -316,7 +317,7 @@ eb_create_subscription(PG_FUNCTION_ARGS)
 	}
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	bus_name = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	parts = PG_GETARG_INT32(4);
+	parts = PG_GETARG_INT32(5);
 	eb_check_name("subscription", name);
 	if (parts < 1 || parts > MAX_PARTS)
 		ereport(ERROR,
@@ -331,15 +332,30 @@ eb_create_subscription(PG_FUNCTION_ARGS)
 	LockRelationOid(eb_table_oid(EB_SUBSCRIPTIONS, false), ShareUpdateExclusiveLock);
 	if (exists(name))
 		eb_error_exists("subscription", name);
-	position_of_word(text_to_cstring(PG_GETARG_TEXT_PP(3)), &position);
+	if (!PG_ARGISNULL(4))
+	{
+		queue = text_to_cstring(PG_GETARG_TEXT_PP(4));
+		if (parts != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a subscription with a queue has no partitions"),
+					 errhint("Any number of consumers may receive from the queue.")));
+	}
+	start = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	position_of_word(start, &position);
 	eb_owner_begin(&owner);
 	view = create_view(name, creator);
 	insert_rows(name, next_id(), bus_name,
 				PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2), PG_ARGISNULL(2),
 				parts, view,
-				PG_ARGISNULL(5) ? (Datum) 0 : PG_GETARG_DATUM(5), PG_ARGISNULL(5),
-				&position);
+				PG_ARGISNULL(6) ? (Datum) 0 : PG_GETARG_DATUM(6), PG_ARGISNULL(6),
+				queue, &position);
 	eb_owner_end(&owner);
+	if (queue)
+		eb_subscription_route(name, bus_name, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2),
+							  queue, pg_strcasecmp(start, "latest") == 0,
+							  eb_uuid_tick(&position));
+	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }
 
@@ -355,6 +371,8 @@ eb_drop_subscription(PG_FUNCTION_ARGS)
 	LockRelationOid(eb_table_oid(EB_SUBSCRIPTIONS, false), ShareUpdateExclusiveLock);
 	for (int part = 0; part < subscription.parts; part++)
 		(void) eb_stream_lock(&subscription, part, true);
+	if (subscription.has_queue)
+		eb_subscription_unroute(name, subscription.bus);
 	eb_owner_begin(&owner);
 	(void) eb_sql_with_args("DELETE FROM eb.subscription_positions WHERE subscription = $1",
 							1, types, values, NULL);
@@ -383,8 +401,13 @@ Datum
 eb_pause_subscription(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	EbSubscription subscription;
 
-	(void) get_as_admin(name);
+	subscription = get_as_admin(name);
+	if (subscription.paused)
+		PG_RETURN_VOID();
+	if (subscription.has_queue)
+		eb_subscription_pause_route(name, subscription.bus);
 	set_paused(name, true);
 	PG_RETURN_VOID();
 }
@@ -396,7 +419,18 @@ eb_resume_subscription(PG_FUNCTION_ARGS)
 	char	   *from = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	EbSubscription subscription = get_as_admin(name);
 
-	if (strcmp(from, "latest") == 0)
+	if (strcmp(from, "latest") != 0 && strcmp(from, "last") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot resume from \"%s\"", from),
+				 errhint("Use 'last' or 'latest'; eb.seek goes anywhere else.")));
+	if (subscription.has_queue && subscription.paused)
+	{
+		eb_subscription_resume_route(name, subscription.bus, subscription.queue,
+									 strcmp(from, "latest") == 0);
+		eb_worker_wake_at_commit();
+	}
+	else if (strcmp(from, "latest") == 0)
 	{
 		pg_uuid_t	position;
 
@@ -404,11 +438,6 @@ eb_resume_subscription(PG_FUNCTION_ARGS)
 		position_of_word(from, &position);
 		move_all(&subscription, &position);
 	}
-	else if (strcmp(from, "last") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cannot resume from \"%s\"", from),
-				 errhint("Use 'last' or 'latest'; eb.seek goes anywhere else.")));
 	set_paused(name, false);
 	PG_RETURN_VOID();
 }

@@ -1,0 +1,223 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream_queue.c
+ *	  Subscriptions that deliver to a queue: a rule for what is put from now
+ *	  on, a backfill for what was put before.
+ *
+ * Which is which is told by the version of the bus's rules that each event
+ * carries, so none falls between and none comes twice.  Pausing disables the
+ * rule, which takes a version as well: resuming enables it and backfills what
+ * was put under the versions in between.
+ *
+ * For a FIFO queue order matters more than being live at once: its rule stays
+ * disabled while history is delivered, and is enabled under a lock that keeps
+ * publishers out for that moment (archive_replay_run.c, hand_over).
+ *
+ * The rule is made and changed with the functions that people use, as the
+ * caller: their checks of privileges are the ones that count.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/uuid.h"
+
+#include "archive/archive_internal.h"
+#include "catalog.h"
+#include "queue/queue.h"
+#include "stream/stream_internal.h"
+
+static char *
+backfill_name(const char *subscription)
+{
+	return psprintf("subscription-%s", subscription);
+}
+
+/* Run as the caller, whose privileges the functions check. */
+static void
+call(const char *sql, const EbSqlArgs *args)
+{
+	SPI_connect();
+	if (SPI_execute_with_args(sql, args->n, (Oid *) args->types, (Datum *) args->values,
+							  args->nulls, false, 0) < 0)
+		elog(ERROR, "could not run: %s", sql);
+	SPI_finish();
+}
+
+static void
+refuse_taken(const char *bus, const char *name)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+	char	   *found;
+
+	eb_owner_begin(&owner);
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg_text(&args, name);
+	found = eb_sql_value("SELECT name FROM eb.rules WHERE bus = $1 AND name = $2", &args);
+	eb_owner_end(&owner);
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("rule \"%s\" of bus \"%s\" already exists", name, bus),
+				 errhint("A subscription with a queue makes a rule of its own name; choose another.")));
+}
+
+/* Forget the last backfill, which has ended or is cancelled by this. */
+static void
+forget_backfill(const char *name)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+
+	(void) eb_replay_lock(backfill_name(name), true);
+	eb_owner_begin(&owner);
+	eb_sql_arg_text(&args, backfill_name(name));
+	(void) eb_sql_run("DELETE FROM eb.replay_progress WHERE replay = $1", &args);
+	(void) eb_sql_run("DELETE FROM eb.replays WHERE name = $1", &args);
+	eb_owner_end(&owner);
+}
+
+void
+eb_subscription_route(const char *name, const char *bus, Jsonb *pattern,
+					  const char *queue, bool latest, EbTick after)
+{
+	EbSqlArgs	rule = {0};
+	EbSqlArgs	target = {0};
+	Jsonb	   *every = pattern;
+	bool		fifo = eb_queue_lookup(queue, false)->fifo;
+
+	/* every event has an id, and a pattern must have a field */
+	if (!every)
+		every = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+												   CStringGetDatum("{\"id\": [{\"exists\": true}]}")));
+	refuse_taken(bus, name);
+	eb_sql_arg_text(&rule, name);
+	eb_sql_arg_jsonb(&rule, every);
+	eb_sql_arg_text(&rule, bus);
+	eb_sql_arg(&rule, BOOLOID, BoolGetDatum(latest || !fifo), false);
+	call("SELECT eb.put_rule($1, $2, $3, 'Made by the subscription of this name.', $4)", &rule);
+	eb_sql_arg_text(&target, name);
+	eb_sql_arg_text(&target, queue);
+	eb_sql_arg_text(&target, bus);
+	call("SELECT eb.put_target($1, queue => $2, bus => $3)", &target);
+	if (latest)
+		return;
+	if (fifo)
+		eb_handover_start(backfill_name(name), bus, name, queue, pattern, after, 0);
+	else
+		eb_backfill_start(backfill_name(name), bus, name, after, 0);
+}
+
+void
+eb_subscription_unroute(const char *name, const char *bus)
+{
+	EbSqlArgs	args = {0};
+
+	forget_backfill(name);
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg_text(&args, bus);
+	call("SELECT eb.delete_rule(r.name, r.bus, true) FROM eb.rules r"
+		 " WHERE r.name = $1 AND r.bus = $2", &args);
+}
+
+static Jsonb *
+stored_pattern(const char *name)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+	char	   *text;
+
+	eb_owner_begin(&owner);
+	eb_sql_arg_text(&args, name);
+	text = eb_sql_value("SELECT pattern FROM eb.subscriptions WHERE name = $1", &args);
+	eb_owner_end(&owner);
+	return text ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))) : NULL;
+}
+
+/*
+ * Disable the rule and note from where on it misses events: those put under
+ * this change's version or later, whose ids are above a tick taken before it
+ * is committed.
+ */
+void
+eb_subscription_pause_route(const char *name, const char *bus)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+	EbSqlArgs	paused = {0};
+	EbReplay   *backfill;
+	pg_uuid_t	at;
+
+	backfill = eb_replay_get(backfill_name(name));
+	if (backfill && (strcmp(backfill->state, "STARTING") == 0 ||
+					 strcmp(backfill->state, "RUNNING") == 0))
+	{
+		if (backfill->handover)
+		{
+			eb_replay_set_state(backfill->name, "PAUSED", NULL);
+			return;
+		}
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot pause subscription \"%s\" while its history is being delivered", name),
+				 errhint("Wait for replay \"%s\", see eb.replay_status.", backfill->name)));
+	}
+	eb_position_before(eb_clock_take(1), &at);
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg_text(&args, bus);
+	call("SELECT eb.disable_rule($1, $2)", &args);
+	eb_sql_arg_text(&paused, name);
+	eb_sql_arg_text(&paused, bus);
+	eb_sql_arg(&paused, UUIDOID, UUIDPGetDatum(&at), false);
+	eb_owner_begin(&owner);
+	(void) eb_sql_run("UPDATE eb.subscriptions s SET paused_at = $3, paused_version = r.since_version"
+					  " FROM eb.rules r WHERE s.name = $1 AND r.bus = $2 AND r.name = $1", &paused);
+	eb_owner_end(&owner);
+}
+
+void
+eb_subscription_resume_route(const char *name, const char *bus, const char *queue,
+							 bool latest)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+	EbSqlArgs	own = {0};
+	EbReplay   *backfill;
+	EbTick		after;
+	char	   *version;
+	char	   *at;
+
+	backfill = eb_replay_get(backfill_name(name));
+	if (backfill && backfill->handover && strcmp(backfill->state, "PAUSED") == 0)
+	{
+		eb_replay_set_state(backfill->name, "STARTING", NULL);
+		return;
+	}
+	eb_sql_arg_text(&own, name);
+	eb_owner_begin(&owner);
+	version = eb_sql_value("SELECT paused_version FROM eb.subscriptions WHERE name = $1", &own);
+	at = eb_sql_value("SELECT paused_at FROM eb.subscriptions WHERE name = $1", &own);
+	eb_owner_end(&owner);
+	if (!version || !at)
+		return;					/* it was not paused */
+
+	forget_backfill(name);
+	after = eb_uuid_tick(DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(at))));
+	if (!latest && eb_queue_lookup(queue, false)->fifo)
+	{
+		/* the rule stays disabled until what was missed is delivered */
+		eb_handover_start(backfill_name(name), bus, name, queue, stored_pattern(name),
+						  after, pg_strtoint64(version));
+		return;
+	}
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg_text(&args, bus);
+	call("SELECT eb.enable_rule($1, $2)", &args);
+	if (!latest)
+		eb_backfill_start(backfill_name(name), bus, name, after, pg_strtoint64(version));
+}

@@ -101,6 +101,15 @@ typedef bool EbUpdateIndexes;
 #define EB_XACT_HAS_ENDED(xid)	ConditionalXactLockTableWait(xid, false)
 #endif
 
+/* 18: portals are run once as a matter of course (goes with 17). */
+#if PG_VERSION_NUM < 180000
+#define EB_PORTAL_RUN(portal, count, toplevel, dest, altdest, qc) \
+	PortalRun(portal, count, toplevel, true, dest, altdest, qc)
+#else
+#define EB_PORTAL_RUN(portal, count, toplevel, dest, altdest, qc) \
+	PortalRun(portal, count, toplevel, dest, altdest, qc)
+#endif
+
 /* 17: BRIN look-ups take no snapshot any more (goes with 16). */
 #if PG_VERSION_NUM < 170000
 #define EB_BRIN_REVMAP(index, snapshot) \

@@ -42,6 +42,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
+#include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -63,9 +64,6 @@ static EbWorkerState *my_parent = NULL;
 static MemoryContext worker_context = NULL;
 static const char *current_task = NULL;
 static bool terminated = false; /* by SIGTERM, while it slept */
-
-/* The extension that the current task has found. */
-static Oid	known_extension = InvalidOid;
 
 /* ---- the end ---- */
 
@@ -267,24 +265,6 @@ keep_reason(const char *text)
 }
 
 /*
- * Was the extension dropped (or made anew) under the task that failed?  Then
- * there is nothing to complain about.
- */
-static bool
-extension_went(void)
-{
-	Oid			extension;
-
-	if (!OidIsValid(known_extension))
-		return false;
-	StartTransactionCommand();
-	extension = get_extension_oid("pg_eventbus", true);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(worker_context);
-	return extension != known_extension;
-}
-
-/*
  * The one place where a worker catches: the error is the task's, its
  * transaction is rolled back, and the loop goes on.
  */
@@ -318,13 +298,10 @@ run_caught(const char *what, EbWorkerTask task, void *arg)
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(worker_context);
 		error = CopyErrorData();
-		AbortCurrentTransaction();
-		if (!extension_went())
-		{
-			EmitErrorReport();
-			keep_reason(psprintf("%s: %s", what, error->message));
-		}
+		EmitErrorReport();
 		FlushErrorState();
+		AbortCurrentTransaction();
+		keep_reason(psprintf("%s: %s", what, error->message));
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
@@ -360,30 +337,34 @@ eb_worker_run(const char *what, EbWorkerTask task, void *arg)
 }
 
 /*
- * What the statement allocates on its way must outlive the transactions that
- * it ends, as it does in a portal's context: so must the current context.
+ * In a portal, as the server's main loop does it: VACUUM and DETACH ...
+ * CONCURRENTLY end transactions in between, and what they use across that
+ * lies in the portal's context.  The parse tree must outlive them as well.
  */
 static void
 run_utility(void *arg)
 {
 	const char *sql = arg;
-	RawStmt    *raw;
-	PlannedStmt *stmt;
+	MemoryContext old = MemoryContextSwitchTo(worker_context);
+	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
+	PlannedStmt *stmt = makeNode(PlannedStmt);
+	List	   *stmts;
+	Portal		portal;
 
-	MemoryContextSwitchTo(worker_context);
-	raw = linitial_node(RawStmt, pg_parse_query(sql));
-	stmt = makeNode(PlannedStmt);
 	stmt->commandType = CMD_UTILITY;
 	stmt->canSetTag = true;
 	stmt->utilityStmt = raw->stmt;
 	stmt->stmt_location = raw->stmt_location;
 	stmt->stmt_len = raw->stmt_len;
+	stmts = list_make1(stmt);
+	MemoryContextSwitchTo(old);
 
-	PushActiveSnapshot(GetTransactionSnapshot());
-	ProcessUtility(stmt, sql, false, PROCESS_UTILITY_TOPLEVEL, NULL, NULL,
-				   None_Receiver, NULL);
-	if (ActiveSnapshotSet())
-		PopActiveSnapshot();
+	portal = CreatePortal("", true, true);
+	portal->visible = false;
+	PortalDefineQuery(portal, NULL, sql, CreateCommandTag(raw->stmt), stmts, NULL);
+	PortalStart(portal, NULL, 0, InvalidSnapshot);
+	(void) EB_PORTAL_RUN(portal, FETCH_ALL, true, None_Receiver, None_Receiver, NULL);
+	PortalDrop(portal, false);
 }
 
 bool
@@ -401,7 +382,6 @@ eb_worker_installed(char *version)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	known_extension = extension;
 	if (!OidIsValid(extension))
 		return false;
 	if (!version)

@@ -41,8 +41,8 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "tcop/tcopprot.h"
 #include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -64,6 +64,9 @@ static EbWorkerState *my_parent = NULL;
 static MemoryContext worker_context = NULL;
 static const char *current_task = NULL;
 static bool terminated = false; /* by SIGTERM, while it slept */
+
+/* The extension that the current task has found. */
+static Oid	known_extension = InvalidOid;
 
 /* ---- the end ---- */
 
@@ -265,6 +268,24 @@ keep_reason(const char *text)
 }
 
 /*
+ * Was the extension dropped (or made anew) under the task that failed?  Then
+ * there is nothing to complain about.
+ */
+static bool
+extension_went(void)
+{
+	Oid			extension;
+
+	if (!OidIsValid(known_extension))
+		return false;
+	StartTransactionCommand();
+	extension = get_extension_oid("pg_eventbus", true);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(worker_context);
+	return extension != known_extension;
+}
+
+/*
  * The one place where a worker catches: the error is the task's, its
  * transaction is rolled back, and the loop goes on.
  */
@@ -298,10 +319,13 @@ run_caught(const char *what, EbWorkerTask task, void *arg)
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(worker_context);
 		error = CopyErrorData();
-		EmitErrorReport();
-		FlushErrorState();
 		AbortCurrentTransaction();
-		keep_reason(psprintf("%s: %s", what, error->message));
+		if (!extension_went())
+		{
+			EmitErrorReport();
+			keep_reason(psprintf("%s: %s", what, error->message));
+		}
+		FlushErrorState();
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
@@ -382,6 +406,7 @@ eb_worker_installed(char *version)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	known_extension = extension;
 	if (!OidIsValid(extension))
 		return false;
 	if (!version)

@@ -235,6 +235,17 @@ errmsg(const char *fmt,...)
 	return 0;
 }
 
+int
+errmsg_internal(const char *fmt,...)
+{
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(shim_message, sizeof(shim_message), fmt, args);
+	va_end(args);
+	return 0;
+}
+
 /* The text is made, so that wrong arguments are found, and dropped. */
 static int
 ignore(const char *fmt, va_list args)

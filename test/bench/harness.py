@@ -5,7 +5,8 @@ so no run sees the bloat of another.  A command that imports this runs beside a 
 itself again under with-cluster if it has none.
 
 Environment: BENCH_HOME (the cluster's directory and socket), BENCH_PORT, PGBIN, QDRIVE (set by with-cluster); PEERS_DIR
-(SQL files of the peers), BENCH_LOCK (a file: held with flock while a run is timed, optional).
+(SQL files of the peers), BENCH_LOCK (a file: held with flock while a run is timed, optional), BENCH_PATIENCE (seconds to
+wait for an idle machine before a run, default 60; 0: do not wait and do not repeat disturbed runs, for a first look).
 """
 import configparser
 import contextlib
@@ -147,9 +148,13 @@ def machine():
             time.sleep(0.05)
 
 
+PATIENCE = int(os.environ.get("BENCH_PATIENCE", "60"))
+
+
 def undisturbed(cell, tries=3, limit=8):
     """Run a cell; again if other processes took more than limit % of the machine meanwhile."""
     best = None
+    tries = tries if PATIENCE else 1
     for attempt in range(1, tries + 1):
         with machine():
             out = cell()
@@ -161,8 +166,8 @@ def undisturbed(cell, tries=3, limit=8):
     return best
 
 
-def wait_idle(limit=60):
-    end = time.time() + limit
+def wait_idle():
+    end = time.time() + PATIENCE
     while time.time() < end:
         b = cpu_busy()
         time.sleep(0.5)

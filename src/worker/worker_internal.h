@@ -168,6 +168,9 @@ extern bool eb_atomic_lower(pg_atomic_uint64 *atomic, uint64 value);
  */
 extern TimestampTz eb_worker_tend(EbDatabase *db, EbWorkerKind kind, bool start);
 
+/* Set when to try again, after it could not start (0) or ended; under the lock. */
+extern void eb_worker_back_off(EbWorkerState *worker, TimestampTz ran_since);
+
 /* ---- the frame of a worker (worker_loop.c) ---- */
 
 extern const char *const eb_worker_names[EB_WORKER_KINDS];

@@ -84,8 +84,6 @@ worker_exit(int code, Datum arg)
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	if (worker->pid == MyProcPid)
 	{
-		bool		settled = TimestampDifferenceExceeds(worker->started_at, now, 10000);
-
 		worker->pid = 0;
 		worker->procno = -1;
 		worker->phase = EB_PHASE_STOPPED;
@@ -96,9 +94,7 @@ worker_exit(int code, Datum arg)
 		}
 		else
 		{
-			worker->backoff = settled ? 0 :
-				worker->backoff == 0 ? 1000 : Min(worker->backoff * 2, 60000);
-			worker->next_try = TimestampTzPlusMilliseconds(now, worker->backoff);
+			eb_worker_back_off(worker, worker->started_at);
 			if (worker->reason_at < worker->started_at)
 			{
 				worker->reason_at = now;

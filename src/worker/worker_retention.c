@@ -465,7 +465,8 @@ toplevel(EbMaintenance *m, const char *timeout, char *sql)
 	return ok;
 }
 
-static void
+/* Returns false if DETACH is not through: only one at a time can be in a class. */
+static bool
 remove_leaf(EbMaintenance *m, Leaf *leaf)
 {
 	const char *parent = quote_identifier(leaf->parent);
@@ -475,35 +476,44 @@ remove_leaf(EbMaintenance *m, Leaf *leaf)
 	{
 		if (!eb_maintenance_step(m, "mark an expired partition", mark_closing, leaf) ||
 			!eb_maintenance_step(m, "copy bodies out of an expired partition", copy_bodies, leaf))
-			return;
+			return true;
 		if (leaf->busy)
 		{
 			eb_maintenance_due(m, TimestampTzPlusMilliseconds(eb_clock_now(), BUSY_MS));
-			return;
+			return true;
 		}
 		if (!m->by_hand &&
 			!toplevel(m, DETACH_TIMEOUT,
 					  psprintf("ALTER TABLE eb.%s DETACH PARTITION eb.%s CONCURRENTLY",
 							   parent, name)))
-			return;
+			return false;
 	}
 	else if (leaf->detaching && !m->by_hand &&
 			 !toplevel(m, DETACH_TIMEOUT,
 					   psprintf("ALTER TABLE eb.%s DETACH PARTITION eb.%s FINALIZE",
 								parent, name)))
-		return;
+		return false;
 	(void) eb_maintenance_step(m, "drop an expired partition", drop_leaf, leaf);
+	return true;
 }
 
 void
 eb_retention_round(EbMaintenance *m)
 {
 	LeafList	list = {.context = CurrentMemoryContext,.now = eb_clock_now()};
+	const char *stuck = NULL;
 
 	if (!eb_maintenance_step(m, "look for expired partitions", list_expired, &list))
 		return;
 	for (int i = 0; i < list.n; i++)
-		remove_leaf(m, &list.leaves[i]);
+	{
+		Leaf	   *leaf = &list.leaves[i];
+
+		if (stuck && strcmp(stuck, leaf->parent) == 0)
+			continue;
+		if (!remove_leaf(m, leaf))
+			stuck = leaf->parent;
+	}
 	eb_maintenance_due(m, list.next);
 }
 

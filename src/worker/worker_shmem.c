@@ -31,7 +31,7 @@
 #include "shmem.h"
 #include "worker/worker_internal.h"
 
-/* A worker that ran as long as this is started again at once. */
+/* A worker that ran as long as SETTLED_MS is started again at once. */
 #define SETTLED_MS		10000
 #define BACKOFF_MIN_MS	1000
 #define BACKOFF_MAX_MS	60000
@@ -319,11 +319,17 @@ eb_notify_slots_free(Oid database)
 
 /* ---- starting a worker ---- */
 
-static int
-next_backoff(const EbWorkerState *worker)
+void
+eb_worker_back_off(EbWorkerState *worker, TimestampTz ran_since)
 {
-	return worker->backoff == 0 ? BACKOFF_MIN_MS :
-		Min(worker->backoff * 2, BACKOFF_MAX_MS);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (ran_since != 0 && TimestampDifferenceExceeds(ran_since, now, SETTLED_MS))
+		worker->backoff = 0;
+	else
+		worker->backoff = worker->backoff == 0 ? BACKOFF_MIN_MS :
+			Min(worker->backoff * 2, BACKOFF_MAX_MS);
+	worker->next_try = TimestampTzPlusMilliseconds(now, worker->backoff);
 }
 
 static TimestampTz
@@ -335,8 +341,7 @@ try_later(EbWorkerState *worker, const char *reason)
 
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	worker->phase = EB_PHASE_WAITING;
-	worker->backoff = next_backoff(worker);
-	worker->next_try = TimestampTzPlusMilliseconds(now, worker->backoff);
+	eb_worker_back_off(worker, 0);
 	worker->reason_at = now;
 	strlcpy(worker->reason, reason, EB_REASON_SIZE);
 	next = worker->next_try;

@@ -62,6 +62,9 @@ look_for_extension(EbDatabase *db)
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	db->installed = result.installed && strcmp(result.version, EB_VERSION) == 0;
 	LWLockRelease(&shared->lock);
+
+	/* it looks at one database after the other */
+	eb_worker_signal(&shared->launcher);
 	return true;
 }
 

@@ -146,6 +146,7 @@ SELECT apply('[01]');
 SELECT apply('[1.]');
 SELECT apply('[-]');
 SELECT apply('[1e]');
+SELECT apply('[1e1000000]');
 SELECT apply('[True]');
 SELECT apply('[<id>] x');
 SELECT apply('"a" "b"');
@@ -179,3 +180,24 @@ SELECT length(eb.test_transform(jsonb_build_object('detail', repeat('x', 1000000
 
 DROP FUNCTION apply;
 DROP TABLE event;
+
+-- On a bus the result becomes the detail of the forwarded event: a constant or
+-- a template must be an object, and what a path leads to is wrapped if it is
+-- none, so that it never keeps anybody from publishing.
+SELECT eb.create_bus('tf_from'), eb.create_bus('tf_to');
+SELECT eb.put_rule('tf', '{"source": ["s"]}', bus => 'tf_from');
+SELECT eb.put_target('tf', target_bus => 'tf_to', bus => 'tf_from', input => '[1]');
+SELECT eb.put_target('tf', target_bus => 'tf_to', bus => 'tf_from', input_transformer => '{"InputTemplate": "\"x\""}');
+SELECT count(eb.put_target('tf', p.t, target_bus => 'tf_to', bus => 'tf_from', detail_type => p.t, input_path => p.path, on_missing => p.m))
+FROM (VALUES ('object', '$.detail', 'null'), ('number', '$.detail.n', 'null'), ('gone, null', '$.detail.gone', 'null'),
+	('gone, omit', '$.detail.gone', 'omit')) p(t, path, m);
+SELECT eb.put_target('tf', 'template', target_bus => 'tf_to', bus => 'tf_from', detail_type => 'template', source => 'other', input_transformer =>
+	'{"InputPathsMap": {"n": "$.detail.n"}, "InputTemplate": "{\"n\": <n>, \"by\": \"<eb.rule-name> on <eb.bus-name>\", \"arn\": <aws.events.rule-arn>}"}');
+SELECT eb.put_event('s', 't', '{"n": 5}', 'tf_from') IS NOT NULL AS put;
+SELECT source, detail_type, detail FROM eb.bus_tf_to ORDER BY detail_type COLLATE "C";
+
+-- A target that insists on a path refuses the put, all of it.
+SELECT eb.put_target('tf', 'strict', target_bus => 'tf_to', bus => 'tf_from', input_path => '$.detail.must', on_missing => 'error');
+SELECT eb.put_event('s', 't', '{"n": 6}', 'tf_from');
+SELECT count(*) AS logged FROM eb.bus_tf_from;
+SELECT eb.delete_bus('tf_from', with_rules => true), eb.delete_bus('tf_to');

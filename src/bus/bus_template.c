@@ -35,6 +35,9 @@
 /* Nesting of a template; deeper ones are surely a mistake. */
 #define MAX_TEMPLATE_DEPTH	100
 
+/* numeric cannot hold more; found here, the message has the place */
+#define MAX_EXPONENT_DIGITS	5
+
 typedef struct PathParser
 {
 	const char *path;
@@ -406,6 +409,7 @@ static EbTemplate *
 parse_number(TemplateParser *parser)
 {
 	const char *start = parser->at;
+	const char *exponent;
 	EbTemplate *node = make_node(EB_TEMPLATE_LITERAL);
 	Datum		number;
 
@@ -433,8 +437,14 @@ parse_number(TemplateParser *parser)
 			parser->at++;
 		if (*parser->at < '0' || *parser->at > '9')
 			template_error(parser, "a digit");
+		exponent = parser->at;
 		while (*parser->at >= '0' && *parser->at <= '9')
 			parser->at++;
+		if (parser->at - exponent > MAX_EXPONENT_DIGITS)
+		{
+			parser->at = exponent;
+			template_error(parser, "an exponent of at most five digits");
+		}
 	}
 	number = DirectFunctionCall3(numeric_in,
 								 CStringGetDatum(pnstrdup(start, parser->at - start)),

@@ -436,6 +436,16 @@ eb_floor_start(Relation table, EbQueueIndex which)
 }
 
 /*
+ * A table without our triggers is being restored: COPY into it would not be
+ * noticed, so nothing is said about what it does not hold.
+ */
+static inline bool
+is_watched(Relation table)
+{
+	return table->trigdesc && table->trigdesc->trig_insert_before_row;
+}
+
+/*
  * floor claims 3 and 6: one raise at a time, since there is one collector, and
  * none in recovery, since replay lowers nothing.
  */
@@ -447,7 +457,7 @@ eb_floor_raise_begin(Relation table, EbQueueIndex which, int64 *start)
 	FloorSet   *set;
 	bool		mine;
 
-	if (!section || raising.active || RecoveryInProgress())
+	if (!section || raising.active || RecoveryInProgress() || !is_watched(table))
 	{
 		*start = eb_floor_start(table, which);
 		return false;
@@ -510,7 +520,7 @@ eb_group_floor_begin(EbGroupFloor *group, Relation table, Datum group_id)
 
 	group->stamp = 0;
 	group->floor = EB_KEY_MIN;
-	if (!section)
+	if (!section || !is_watched(table))
 		return;
 	make_key(&key, table);
 	slot = lock_slot(section, &key, true, &set);

@@ -124,6 +124,16 @@ text_or_null(const char *string)
 	return string ? CStringGetTextDatum(string) : (Datum) 0;
 }
 
+/* The row may be gone before the result is read: nothing of it stays in TOAST. */
+static Datum
+take_out(Datum value)
+{
+	struct varlena *attribute = (struct varlena *) DatumGetPointer(value);
+
+	return VARATT_IS_EXTERNAL(attribute) ?
+		PointerGetDatum(detoast_external_attr(attribute)) : value;
+}
+
 /* What the first message means to events that are put while it is processed. */
 static void
 remember(EbMessages *messages, const Datum *values, const bool *isnull,
@@ -153,7 +163,6 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 	Datum		values[MESSAGE_COLUMNS];
 	bool		isnull[MESSAGE_COLUMNS];
 	int64		message_id = DatumGetInt64(row[EB_DELIVERY_MESSAGE_ID - 1]);
-	Datum		body;
 
 #define COPY(column, attribute) \
 	(values[column] = row[(attribute) - 1], isnull[column] = null[(attribute) - 1])
@@ -215,12 +224,9 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 		isnull[BODY] = false;
 	}
 	else
-	{
-		/* the row may be gone before the body is read: take it out of TOAST */
-		body = values[BODY];
-		if (VARATT_IS_EXTERNAL(DatumGetPointer(body)))
-			values[BODY] = PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(body)));
-	}
+		values[BODY] = take_out(values[BODY]);
+	if (!isnull[LAST_ERROR])
+		values[LAST_ERROR] = take_out(values[LAST_ERROR]);
 #undef COPY
 
 	tuplestore_putvalues(messages->store, messages->desc, values, isnull);

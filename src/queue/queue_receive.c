@@ -81,17 +81,23 @@ is_used_up(Receiver *r, TupleTableSlot *row)
 	return r->letters != NULL;
 }
 
-/* Update or delete the scan's row; true: it is ours. */
-static bool
-take_row(Receiver *r, EbQueueScan *scan)
+typedef enum Taken
+{
+	LOST,						/* somebody was faster, or it may not be taken */
+	TAKEN,
+	DEAD						/* gone to the dead-letter queue */
+} Taken;
+
+/* Update or delete the scan's row. */
+static Taken
+take_row(Receiver *r, EbQueueScan *scan, bool used_up)
 {
 	TupleTableSlot *row = scan->slot;
-	bool		dead = is_used_up(r, row);
 	TM_FailureData why;
 	TM_Result	result;
 
 	begin_writing(r);
-	if (dead || r->consume)
+	if (used_up || r->consume)
 		result = eb_row_delete(&r->editor, row, &why);
 	else
 	{
@@ -102,30 +108,35 @@ take_row(Receiver *r, EbQueueScan *scan)
 	if (result != TM_Ok)
 	{
 		eb_queue_scan_lost(scan, result, &why);
-		return false;
+		return LOST;
 	}
 	eb_queue_scan_took(scan);
+	return used_up ? DEAD : TAKEN;
+}
 
-	if (dead)
+/* What was taken goes to the caller or to the dead letters; no gate is held. */
+static void
+hand_over(Receiver *r, EbQueueScan *scan, Taken taken)
+{
+	char		receipt[EB_RECEIPT_SIZE];
+
+	if (taken == DEAD)
 	{
-		eb_deadletter_add(r->letters, row, NULL);
+		eb_deadletter_add(r->letters, scan->slot, NULL);
 		r->ndead++;
 	}
-	else if (r->consume)
+	else if (taken == TAKEN && r->consume)
 	{
-		eb_row_show_received(&r->editor, row);
+		eb_row_show_received(&r->editor, scan->slot);
 		eb_messages_add(r->messages, r->editor.slot, NULL);
 		r->n++;
 	}
-	else
+	else if (taken == TAKEN)
 	{
-		char		receipt[EB_RECEIPT_SIZE];
-
 		eb_receipt_format(receipt, scan->message_id, r->deadline);
 		eb_messages_add(r->messages, r->editor.slot, receipt);
 		r->n++;
 	}
-	return true;
 }
 
 /* ---- FIFO ---- */
@@ -162,21 +173,21 @@ note_taken(Receiver *r, Datum group_id)
 }
 
 /* Under the gate of the row's group. */
-static void
-take_from_group(Receiver *r, EbQueueScan *scan)
+static Taken
+take_from_group(Receiver *r, EbQueueScan *scan, bool used_up)
 {
 	TupleTableSlot *row = scan->slot;
 	Datum		group_id = eb_fifo_group(row);
-	int			ndead = r->ndead;
-	TakenGroup *taken = r->consume ? taken_group(r, group_id) : NULL;
+	TakenGroup *group = r->consume ? taken_group(r, group_id) : NULL;
 	EbRowChange park = {.visible_at = EB_PARKED};
 	TM_FailureData why;
 	TM_Result	result;
+	Taken		taken;
 
-	switch (eb_fifo_look(r->table, &r->queue, row, r->now, taken ? taken->n : 0))
+	switch (eb_fifo_look(r->table, &r->queue, row, r->now, group ? group->n : 0))
 	{
 		case EB_FIFO_BUSY:
-			return;
+			return LOST;
 		case EB_FIFO_PARK:
 			begin_writing(r);
 			result = eb_row_update(&r->editor, row, &park, &why);
@@ -184,20 +195,20 @@ take_from_group(Receiver *r, EbQueueScan *scan)
 				eb_queue_scan_took(scan);
 			else
 				eb_queue_scan_lost(scan, result, &why);
-			return;
+			return LOST;
 		case EB_FIFO_TAKE:
 			break;
 	}
 
-	if (!take_row(r, scan))
-		return;
-	if (r->ndead > ndead)
+	taken = take_row(r, scan, used_up);
+	if (taken == DEAD)
 		r->look_again = true;	/* its successor may be had in this call */
-	else if (r->consume)
+	else if (taken == TAKEN && r->consume)
 		note_taken(r, group_id);
 	else
-		return;
+		return taken;
 	eb_fifo_head_gone(&r->editor, group_id);
+	return taken;
 }
 
 /* A mark asks for a look at its group; it goes once the look is done. */
@@ -232,22 +243,26 @@ is_ours(Receiver *r, EbQueueScan *scan)
 static void
 take(Receiver *r, EbQueueScan *scan)
 {
+	bool		used_up;
+	Taken		taken = LOST;
 	int			gate;
 
 	slot_getallattrs(scan->slot);
 	if (is_ours(r, scan))
 		return;
+	used_up = is_used_up(r, scan->slot);
 	if (!r->queue.fifo || scan->slot->tts_isnull[EB_DELIVERY_GROUP_ID - 1])
-	{
-		(void) take_row(r, scan);
-		return;
-	}
-	gate = eb_fifo_enter(r->table, scan->slot);
-	if (EB_ROW_IS_MARK(scan->slot->tts_isnull))
-		take_mark(r, scan);
+		taken = take_row(r, scan, used_up);
 	else
-		take_from_group(r, scan);
-	eb_fifo_leave(r->table, gate);
+	{
+		gate = eb_fifo_enter(r->table, scan->slot);
+		if (EB_ROW_IS_MARK(scan->slot->tts_isnull))
+			take_mark(r, scan);
+		else
+			taken = take_from_group(r, scan, used_up);
+		eb_fifo_leave(r->table, gate);
+	}
+	hand_over(r, scan, taken);
 }
 
 /* ---- one look at the queue ---- */

@@ -220,23 +220,20 @@ move_row(Settler *s, TupleTableSlot *row, EbRowChange *change)
 	return true;
 }
 
-static bool
-nack_row(Settler *s, TupleTableSlot *row, bool *removed)
+static int
+receive_count(TupleTableSlot *row)
 {
-	int			count = DatumGetInt32(row->tts_values[EB_DELIVERY_RECEIVE_COUNT - 1]);
+	return row->tts_isnull[EB_DELIVERY_RECEIVE_COUNT - 1] ? 0 :
+		DatumGetInt32(row->tts_values[EB_DELIVERY_RECEIVE_COUNT - 1]);
+}
+
+static bool
+release_row(Settler *s, TupleTableSlot *row)
+{
 	EbRowChange change = {.release = true,.error = s->error};
+	int			count = receive_count(row);
 	int64		delay;
 
-	if (is_used_up(s, count))
-	{
-		*removed = remove_row(s, row);
-		if (*removed)
-		{
-			eb_deadletter_add(s->letters, row, s->error);
-			s->ndead++;
-		}
-		return *removed;
-	}
 	delay = s->delay < 0 ? backoff(&s->queue, count) :
 		Max(s->delay, s->queue.min_redelivery_delay);
 	change.visible_at = eb_clock_now() + delay;
@@ -248,7 +245,8 @@ static void
 settle_row(Settler *s, TupleTableSlot *row, Receipt *receipt)
 {
 	bool		in_group = s->queue.fifo && !row->tts_isnull[EB_DELIVERY_GROUP_ID - 1];
-	bool		removed = false;
+	bool		dead = s->verb == NACK && is_used_up(s, receive_count(row));
+	bool		removed = s->verb == ACK || dead;
 	bool		ok;
 	int			gate = 0;
 
@@ -258,10 +256,10 @@ settle_row(Settler *s, TupleTableSlot *row, Receipt *receipt)
 	if (in_group)
 		gate = eb_fifo_enter(s->table, row);
 
-	if (s->verb == ACK)
-		ok = removed = remove_row(s, row);
+	if (removed)
+		ok = remove_row(s, row);
 	else if (s->verb == NACK)
-		ok = nack_row(s, row, &removed);
+		ok = release_row(s, row);
 	else
 	{
 		EbRowChange change = {.visible_at = eb_clock_now() + s->delay};
@@ -272,9 +270,14 @@ settle_row(Settler *s, TupleTableSlot *row, Receipt *receipt)
 
 	if (in_group)
 	{
-		if (removed)
+		if (ok && removed)
 			eb_fifo_head_gone(&s->editor, eb_fifo_group(row));
 		eb_fifo_leave(s->table, gate);
+	}
+	if (ok && dead)
+	{
+		eb_deadletter_add(s->letters, row, s->error);
+		s->ndead++;
 	}
 	if (ok)
 		s->ndone++;

@@ -33,6 +33,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "errors.h"
+#include "once/once.h"
 #include "queue/queue_internal.h"
 #include "worker/worker.h"
 
@@ -275,11 +276,8 @@ create_table(const char *name, bool fifo)
 	eb_sql_execute("CREATE INDEX %s ON eb.%s (visible_at, message_id) WHERE visible_at IS NOT NULL",
 				   quote_identifier(psprintf("q_%s$w", name)), table);
 	if (fifo)
-	{
 		eb_sql_execute("CREATE INDEX %s ON eb.%s (group_id COLLATE \"C\", message_id)",
 					   quote_identifier(psprintf("q_%s$g", name)), table);
-		eb_fifo_storage_create();
-	}
 	eb_floor_storage_create(psprintf("q_%s", name));
 }
 
@@ -353,6 +351,9 @@ create_one(const char *name, bool fifo, bool is_dlq, const char *dlq,
 					   quote_identifier(GetUserNameFromId(creator, false)));
 	insert_row(name, fifo, is_dlq, dlq, settings, description, no_description);
 	eb_owner_end(&context);
+	if (fifo)
+		eb_once_create(EB_ONCE_QUEUE, name,
+					   DatumGetIntervalP(settings->value[DEDUP_WINDOW]));
 }
 
 /* ------------------------------------------------------------------ */
@@ -564,6 +565,9 @@ eb_update_queue(PG_FUNCTION_ARGS)
 							"WHERE name = $1",
 							n, types, values, nulls);
 	eb_owner_end(&context);
+	if (queue.fifo && !settings.isnull[DEDUP_WINDOW])
+		eb_once_update(EB_ONCE_QUEUE, name,
+					   DatumGetIntervalP(settings.value[DEDUP_WINDOW]));
 	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }

@@ -27,6 +27,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "errors.h"
+#include "once/once.h"
 #include "queue/queue_internal.h"
 #include "worker/worker.h"
 
@@ -85,13 +86,21 @@ refuse_if_target(const char *name)
 			 errhint("Remove the targets with eb.remove_target() first.")));
 }
 
-/* How many other queues send their dead letters to name; lists them. */
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+/* How many other queues send their dead letters to name; lists them by name. */
 static int
 find_sources(const char *name, const char *except, StringInfo detail)
 {
 	EbConfigScan *scan = eb_config_open(EB_QUEUES, 0, NULL);
 	HeapTuple	tuple;
 	EbQueue		queue;
+	List	   *names = NIL;
+	ListCell   *lc;
 	int			n = 0;
 
 	while ((tuple = eb_config_next(scan)) != NULL)
@@ -99,10 +108,13 @@ find_sources(const char *name, const char *except, StringInfo detail)
 		eb_queue_from_row(&queue, tuple, eb_config_desc(scan));
 		if (strcmp(queue.dead_letter_queue, name) == 0 &&
 			strcmp(queue.name, except) != 0)
-			add_reference(detail, &n,
-						  psprintf("Queue \"%s\" sends its dead letters there.", queue.name));
+			names = lappend(names, pstrdup(queue.name));
 	}
 	eb_config_close(scan);
+	list_sort(names, compare_names);
+	foreach(lc, names)
+		add_reference(detail, &n, psprintf("Queue \"%s\" sends its dead letters there.",
+										   (char *) lfirst(lc)));
 	finish_references(detail, n);
 	return n;
 }
@@ -167,11 +179,9 @@ drop_one(const EbQueue *queue)
 					   quote_identifier(psprintf("q_%s", queue->name)));
 	(void) eb_sql_with_args("DELETE FROM eb.queues WHERE name = $1",
 							1, types, values, NULL);
-
-	/* the next queue may get this id */
-	if (queue->fifo && OidIsValid(eb_relation_oid("deduplication")))
-		eb_sql_execute("DELETE FROM eb.deduplication WHERE queue_id = %d", queue->queue_id);
 	eb_owner_end(&context);
+	if (queue->fifo)
+		eb_once_drop(EB_ONCE_QUEUE, queue->name);
 }
 
 /*

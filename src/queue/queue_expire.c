@@ -198,8 +198,6 @@ eb_queue_expire(const EbQueue *queue, int limit)
 	int64		cutoff_id;
 	Removal		removal;
 
-	if (queue->fifo)
-		eb_fifo_dedup_expire(queue);
 	if (cutoff <= 0)
 		return 0;				/* nothing is as old as that */
 	cutoff_id = (int64) eb_time_tick(cutoff);

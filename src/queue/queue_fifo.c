@@ -34,10 +34,7 @@
 #include "access/nbtree.h"
 #include "access/transam.h"
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
 #include "common/hashfn.h"
-#include "common/sha2.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -54,6 +51,7 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "once/once.h"
 #include "queue/queue_internal.h"
 #include "worker/worker.h"
 
@@ -472,184 +470,19 @@ eb_fifo_send_unlock(EbFifoSend *send)
 
 /* ---- dedup ids ---- */
 
-/*
- * One table for all queues; no member of the extension, so that pg_dump
- * carries the ids that are still remembered.
- */
-void
-eb_fifo_storage_create(void)
-{
-	if (OidIsValid(eb_relation_oid("deduplication")))
-		return;
-	eb_sql_execute("CREATE TABLE eb.deduplication ("
-				   "queue_id integer NOT NULL, "
-				   "dedup_key uuid NOT NULL, "
-				   "message_id bigint NOT NULL, "
-				   "expires_at timestamptz NOT NULL, "
-				   "PRIMARY KEY (queue_id, dedup_key)) USING heap "
-				   "WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, vacuum_truncate = off)");
-	eb_sql_execute("COMMENT ON TABLE eb.deduplication IS "
-				   "'Dedup ids of FIFO queues: which message had an id first.  "
-				   "dedup_key is the beginning of a SHA-256 of the id or the body.'");
-}
-
-/* The key that stands for a dedup id, or for the body; false: none. */
+/* What stands for a message among those that the queue has had; false: nothing. */
 static bool
-dedup_key(const EbQueue *queue, const EbDelivery *delivery, pg_uuid_t *key)
+fill_dedup(const EbQueue *queue, const EbDelivery *delivery, int64 message_id,
+		   EbDedup *dedup)
 {
-	pg_cryptohash_ctx *context;
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	const char *data;
-	size_t		length;
-	uint8		kind;
-
+	dedup->message_id = message_id;
+	dedup->dedup_id = delivery->dedup_id;
 	if (delivery->dedup_id)
-	{
-		kind = 'i';
-		data = delivery->dedup_id;
-		length = strlen(data);
-	}
-	else if (queue->content_dedup && delivery->body && !delivery->moved)
-	{
-		kind = 'b';
-		data = VARDATA_ANY(delivery->body);
-		length = VARSIZE_ANY_EXHDR(delivery->body);
-	}
-	else
+		return true;
+	if (!queue->content_dedup || !delivery->body || delivery->moved)
 		return false;
-
-	context = pg_cryptohash_create(PG_SHA256);
-	if (!context ||
-		pg_cryptohash_init(context) < 0 ||
-		pg_cryptohash_update(context, &kind, 1) < 0 ||
-		pg_cryptohash_update(context, (const uint8 *) data, length) < 0 ||
-		pg_cryptohash_final(context, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute the hash of a dedup id");
-	pg_cryptohash_free(context);
-	memcpy(key->data, digest, UUID_LEN);
+	eb_dedup_content(dedup, NULL, NULL, delivery->body);
 	return true;
-}
-
-typedef struct DedupEntry
-{
-	pg_uuid_t	key;			/* first: compared by it */
-	int			position;		/* of the delivery */
-	int64		message_id;
-	bool		ours;			/* the first with its key */
-} DedupEntry;
-
-static int
-compare_entries(const void *a, const void *b)
-{
-	const DedupEntry *x = a;
-	const DedupEntry *y = b;
-	int			cmp = memcmp(&x->key, &y->key, UUID_LEN);
-
-	return cmp != 0 ? cmp : x->position - y->position;
-}
-
-static int
-compare_keys(const void *a, const void *b)
-{
-	return memcmp(a, b, UUID_LEN);
-}
-
-/* Run one of the two statements; plans are kept for the session. */
-static void
-run_dedup(SPIPlanPtr *plan, const char *sql, int nargs, Datum *args)
-{
-	static Oid	types[5] = {INT4OID, UUIDARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	int			rc;
-
-	if (!*plan)
-	{
-		SPIPlanPtr	made = SPI_prepare(sql, nargs, types);
-
-		if (!made || SPI_keepplan(made) != 0)
-			elog(ERROR, "could not prepare: %s", sql);
-		*plan = made;
-	}
-	rc = SPI_execute_plan(*plan, args, NULL, false, 0);
-	if (rc < 0)
-		elog(ERROR, "could not execute: %s", SPI_result_code_string(rc));
-}
-
-/* Enter message ids by key into the entries, which are sorted by key. */
-static void
-read_dedup(DedupEntry *entries, int n, bool ours)
-{
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		bool		isnull;
-		pg_uuid_t  *key = DatumGetUUIDP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
-		DedupEntry *entry = bsearch(key, entries, n, sizeof(DedupEntry), compare_keys);
-
-		if (!entry)
-			continue;
-		while (entry > entries && compare_keys(key, entry - 1) == 0)
-			entry--;
-		if (ours)
-			entry->ours = true;
-		else if (entry->ours)
-			continue;
-		entry->message_id = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull));
-	}
-}
-
-/*
- * Claim the keys.  A key that an open transaction has claimed makes the
- * statement wait for its end, in the order of keys; one from before the
- * window is taken over.
- */
-static void
-claim_keys(const EbQueue *queue, DedupEntry *entries, int n)
-{
-	static SPIPlanPtr claim_plan = NULL;
-	static SPIPlanPtr find_plan = NULL;
-	EbOwnerContext owner;
-	Datum	   *keys = palloc(n * sizeof(Datum));
-	Datum	   *ids = palloc(n * sizeof(Datum));
-	Datum		args[5];
-	TimestampTz now = eb_clock_now();
-	int			distinct = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (i > 0 && compare_keys(&entries[i], &entries[i - 1]) == 0)
-			continue;
-		keys[distinct] = UUIDPGetDatum(&entries[i].key);
-		ids[distinct] = Int64GetDatum(entries[i].message_id);
-		distinct++;
-	}
-	args[0] = Int32GetDatum(queue->queue_id);
-	args[1] = PointerGetDatum(construct_array(keys, distinct, UUIDOID, UUID_LEN,
-											  false, TYPALIGN_CHAR));
-	args[2] = PointerGetDatum(construct_array(ids, distinct, INT8OID, sizeof(int64),
-											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	args[3] = TimestampTzGetDatum(now);
-	args[4] = TimestampTzGetDatum(now + queue->dedup_window);
-
-	eb_owner_begin(&owner);
-	SPI_connect();
-	run_dedup(&claim_plan,
-			  "INSERT INTO eb.deduplication AS d (queue_id, dedup_key, message_id, expires_at)"
-			  " SELECT $1, u.k, u.m, $5 FROM unnest($2, $3) AS u(k, m) ORDER BY u.k"
-			  " ON CONFLICT (queue_id, dedup_key)"
-			  " DO UPDATE SET message_id = excluded.message_id, expires_at = excluded.expires_at"
-			  " WHERE d.expires_at < $4 RETURNING dedup_key, message_id",
-			  5, args);
-	read_dedup(entries, n, true);
-	if (SPI_processed < (uint64) distinct)
-	{
-		run_dedup(&find_plan,
-				  "SELECT dedup_key, message_id FROM eb.deduplication"
-				  " WHERE queue_id = $1 AND dedup_key = ANY ($2)",
-				  2, args);
-		read_dedup(entries, n, false);
-	}
-	SPI_finish();
-	eb_owner_end(&owner);
 }
 
 /*
@@ -660,68 +493,38 @@ int
 eb_fifo_send_dedup(EbFifoSend *send, int n, EbDelivery **deliveries,
 				   int64 *ids, TimestampTz *visible)
 {
-	DedupEntry *entries = NULL;
-	bool	   *drop;
-	int			nentries = 0;
+	EbDedup    *batch = palloc_extended(n * sizeof(EbDedup),
+										MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	EbOnceKeys *keys;
+	int			wanted = 0;
 	int			left = 0;
 
 	memcpy(send->ids, ids, n * sizeof(int64));
 	for (int i = 0; i < n; i++)
+		wanted += fill_dedup(send->queue, deliveries[i], ids[i], &batch[i]);
+	if (wanted == 0)
 	{
-		pg_uuid_t	key;
-
-		if (!dedup_key(send->queue, deliveries[i], &key))
-			continue;
-		if (!entries)
-			entries = palloc0(n * sizeof(DedupEntry));
-		entries[nentries].key = key;
-		entries[nentries].position = i;
-		entries[nentries].message_id = ids[i];
-		nentries++;
-	}
-	if (nentries == 0)
+		pfree(batch);
 		return n;
-
-	qsort(entries, nentries, sizeof(DedupEntry), compare_entries);
-	claim_keys(send->queue, entries, nentries);
-
-	drop = palloc0(n * sizeof(bool));
-	for (int i = 0; i < nentries; i++)
-	{
-		DedupEntry *entry = &entries[i];
-
-		if (i > 0 && compare_keys(entry, entry - 1) == 0)
-			entry->message_id = (entry - 1)->message_id;	/* twice in this call */
-		else if (entry->ours)
-			continue;
-		drop[entry->position] = true;
-		send->ids[entry->position] = entry->message_id;
 	}
+
+	keys = eb_once_open(eb_once_lookup(EB_ONCE_QUEUE, send->queue->name, false),
+						"eb.send()");
+	eb_dedup_claim(keys, batch, n);
+	eb_once_close(keys);
 	for (int i = 0; i < n; i++)
 	{
-		if (drop[i])
+		if (batch[i].duplicate)
+		{
+			send->ids[i] = batch[i].message_id;
 			continue;
+		}
 		deliveries[left] = deliveries[i];
 		ids[left] = ids[i];
 		visible[left] = visible[i];
 		send->hashes[left] = send->hashes[i];
 		left++;
 	}
+	pfree(batch);
 	return left;
-}
-
-/* Forget dedup ids whose window is over; for the maintainer. */
-void
-eb_fifo_dedup_expire(const EbQueue *queue)
-{
-	EbOwnerContext owner;
-	Oid			types[2] = {INT4OID, TIMESTAMPTZOID};
-	Datum		args[2];
-
-	args[0] = Int32GetDatum(queue->queue_id);
-	args[1] = TimestampTzGetDatum(eb_clock_now());
-	eb_owner_begin(&owner);
-	(void) eb_sql_with_args("DELETE FROM eb.deduplication WHERE queue_id = $1 AND expires_at < $2",
-							2, types, args, NULL);
-	eb_owner_end(&owner);
 }

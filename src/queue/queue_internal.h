@@ -309,10 +309,6 @@ extern void eb_queue_write_mark(const EbQueue *queue, Relation table, const char
 
 /* ---- queue_fifo.c: README.md, FIFO claims ---- */
 
-/* create_queue: the table of dedup ids, unless it exists; as the owner. */
-extern void eb_fifo_storage_create(void);
-extern void eb_fifo_dedup_expire(const EbQueue *queue);
-
 /*
  * After a live message of a FIFO queue was deleted by other means than
  * receive, consume and ack (expiry): let its group go on.

@@ -218,8 +218,6 @@ expire_queue(void *arg)
 		return;					/* dropped meanwhile */
 	copy = *queue;
 	step->done = eb_queue_expire(&copy, EXPIRE_BATCH);
-	if (copy.fifo && step->done < EXPIRE_BATCH)
-		eb_fifo_dedup_expire(&copy);
 }
 
 /*

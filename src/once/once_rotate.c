@@ -9,7 +9,8 @@
  * the border had expired a reach after it.  So from then on to the end of the
  * window it can be truncated.  That takes AccessExclusiveLock, for which we
  * queue only when the time left gets short, and then for a moment only: who
- * queues makes everybody wait who comes later.  If all of a window passes
+ * queues makes everybody wait who comes later.  The table is looked through
+ * before, for an entry that a step of the clock has left alive.  If all of a window passes
  * without success, the table is written again as it is, which costs space and
  * nothing else.
  *
@@ -49,6 +50,9 @@
 
 /* How long truncation may make others queue up behind it, in milliseconds. */
 #define LOCK_WAIT "100ms"
+
+/* Tables up to this size are looked through whole at any time. */
+#define COUNTED_BLOCKS	1024
 
 /* ------------------------------------------------------------------ */
 /* Counting duplicates                                                */
@@ -144,6 +148,41 @@ update_row(const EbOnceRow *row, const char *sql, Oid type, Datum value)
 	values[1] = CStringGetTextDatum(row->set.name);
 	values[2] = value;
 	(void) eb_sql_with_args(sql, 3, types, values, NULL);
+}
+
+/*
+ * Has all in a table expired, from a block on?  By the clock it has; but the
+ * clock may have stepped back since somebody wrote, and sessions' clocks may
+ * differ.  Row versions count whether or not they are alive.  Backwards, so
+ * that what was written last is seen first.
+ */
+static bool
+all_expired(Oid relid, BlockNumber from, TimestampTz now)
+{
+	Relation	table = try_table_open(relid, AccessShareLock);
+	TupleTableSlot *slot;
+	TableScanDesc scan;
+	ItemPointerData low,
+				high;
+	bool		result = true;
+
+	if (table == NULL)
+		return false;
+	ItemPointerSet(&low, from, FirstOffsetNumber);
+	ItemPointerSet(&high, MaxBlockNumber, MaxOffsetNumber);
+	slot = table_slot_create(table, NULL);
+	scan = table_beginscan_tidrange(table, SnapshotAny, &low, &high);
+	while (result && table_scan_getnextslot_tidrange(scan, BackwardScanDirection, slot))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		result = DatumGetTimestampTz(slot_getattr(slot, EB_ONCE_EXPIRES_AT, &isnull)) <= now;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	table_close(table, AccessShareLock);
+	return result;
 }
 
 static BlockNumber
@@ -251,6 +290,7 @@ maintain(const EbOnceRow *row, TimestampTz *next)
 	TimestampTz end = border + set->window;
 	Oid			current = set->tables[number & 1];
 	Oid			other = set->tables[1 - (number & 1)];
+	BlockNumber blocks = OidIsValid(other) ? size_of(other) : 0;
 	int64		duplicates;
 
 	duplicates = counter(set, 0, true);
@@ -265,20 +305,22 @@ maintain(const EbOnceRow *row, TimestampTz *next)
 		*next = row->holds ? row->hold_until : now;
 		return 0;
 	}
-	if (size_of(other) == 0)
+	if (blocks == 0)
 		return 0;
 	if (now < expired)
 	{
 		*next = expired;
 		return 0;
 	}
-	if (!lock_out(other, now >= expired + (end - expired) / 2))
-	{
-		*next = now;
+
+	/* a large table is looked through before it is locked, its end after that */
+	*next = now;
+	if (blocks > COUNTED_BLOCKS && !all_expired(other, 0, now))
 		return 0;
-	}
-	if (get_rel_name(other) == NULL)
-		return 0;				/* dropped while we waited */
+	if (!lock_out(other, now >= expired + (end - expired) / 2) ||
+		!all_expired(other, blocks > COUNTED_BLOCKS ? blocks - 1 : 0, now))
+		return 0;
+	*next = size_of(current) > 0 ? end + set->reach : DT_NOEND;
 	eb_sql_execute("TRUNCATE eb.%s", quote_identifier(get_rel_name(other)));
 	return 1;
 }
@@ -327,8 +369,6 @@ eb_maintain_keys(PG_FUNCTION_ARGS)
 /* Status                                                             */
 /* ------------------------------------------------------------------ */
 
-/* Tables up to this size are counted, of larger ones a sample of blocks. */
-#define COUNTED_BLOCKS	1024
 #define SAMPLED_BLOCKS	128
 
 typedef struct Stats

@@ -315,7 +315,7 @@ copy_batch(const char *table, const Leaf *leaf)
 	values[1] = UUIDPGetDatum(&low);
 	values[2] = UUIDPGetDatum(&high);
 
-	/* not read-only: its snapshot is newer than the lock, and sees our updates */
+	/* not read-only, for a snapshot that is newer than lock and updates */
 	SPI_connect();
 	if (SPI_execute_with_args(psprintf("SELECT ctid, message_id, event_id, event_tid, body, headers, replay"
 									   " FROM %s WHERE event_class = $1"

@@ -55,7 +55,9 @@ typedef struct EbPatternSet
 typedef struct EbPatternMiss
 {
 	char	   *path;			/* jsonpath of the field in the event */
-	JsonbValue *value;			/* what the event had there; NULL if missing */
+	JsonbValue *value;			/* what the event had there, in an array if
+								 * that is more than one value; NULL if
+								 * missing */
 	char	   *predicate;		/* JSON text of the list of tests it missed */
 } EbPatternMiss;
 

@@ -104,6 +104,70 @@ copy_value(JsonbValue *to, const EbValue *v)
 	}
 }
 
+/* Appends the data of a value to that of a container; returns its type bits. */
+static JEntry
+append_data(StringInfo out, const EbValue *v)
+{
+	switch (v->type)
+	{
+		case EB_NULL:
+			return JENTRY_ISNULL;
+		case EB_TRUE:
+			return JENTRY_ISBOOL_TRUE;
+		case EB_FALSE:
+			return JENTRY_ISBOOL_FALSE;
+		case EB_STRING:
+			appendBinaryStringInfo(out, v->ptr, (int) v->len);
+			return JENTRY_ISSTRING;
+		default:
+			break;
+	}
+	while (out->len % sizeof(uint32) != 0)
+		appendStringInfoChar(out, '\0');
+	if (v->type == EB_NUMBER)
+	{
+		appendBinaryStringInfo(out, v->ptr, (int) VARSIZE_ANY(v->ptr));
+		return JENTRY_ISNUMERIC;
+	}
+	appendBinaryStringInfo(out, v->ptr,
+						   (int) eb_container_size(EB_CONTAINER(*v)));
+	return JENTRY_ISCONTAINER;
+}
+
+/*
+ * An array of values, as jsonb stores it.  (In memory an array must not hold
+ * binary containers.)  Containers can be moved, so their bytes are copied.
+ */
+static void
+array_of_values(JsonbValue *to, const Found *found)
+{
+	StringInfoData out;
+	uint32		header = JB_FARRAY | (uint32) found->n;
+	JEntry		none = 0;
+	int			base;
+
+	initStringInfo(&out);
+	appendBinaryStringInfo(&out, (const char *) &header, sizeof(header));
+	for (int i = 0; i < found->n; i++)
+		appendBinaryStringInfo(&out, (const char *) &none, sizeof(none));
+	base = out.len;
+	for (int i = 0; i < found->n; i++)
+	{
+		int			start = out.len;
+		JEntry		entry = append_data(&out, &found->values[i]);
+
+		if (i % JB_OFFSET_STRIDE == 0)
+			entry |= JENTRY_HAS_OFF | (uint32) (out.len - base);
+		else
+			entry |= (uint32) (out.len - start);
+		memcpy(out.data + sizeof(header) + i * sizeof(JEntry), &entry,
+			   sizeof(entry));
+	}
+	to->type = jbvBinary;
+	to->val.binary.len = out.len;
+	to->val.binary.data = (JsonbContainer *) out.data;
+}
+
 static void
 describe(const EbPattern *pattern, const EbField *field,
 		 JsonbContainer *event, EbPatternMiss *miss)
@@ -131,19 +195,11 @@ describe(const EbPattern *pattern, const EbField *field,
 	miss->value = NULL;
 	if (found.n > 0)
 	{
-		JsonbValue *values = palloc_extended(found.n * sizeof(JsonbValue),
-											 MCXT_ALLOC_HUGE);
-
-		for (int i = 0; i < found.n; i++)
-			copy_value(&values[i], &found.values[i]);
-		miss->value = values;
-		if (found.n > 1)
-		{
-			miss->value = palloc0(sizeof(JsonbValue));
-			miss->value->type = jbvArray;
-			miss->value->val.array.nElems = found.n;
-			miss->value->val.array.elems = values;
-		}
+		miss->value = palloc0(sizeof(JsonbValue));
+		if (found.n == 1)
+			copy_value(miss->value, &found.values[0]);
+		else
+			array_of_values(miss->value, &found);
 	}
 	pfree(path);
 }

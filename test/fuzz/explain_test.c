@@ -38,6 +38,7 @@ static const Case cases[] = {
 	{"{\"detail-type\":[\"A\"],\"$or\":[\"x\"]}", "{\"detail-type\":\"B\",\"$or\":\"x\"}", "$.\"detail-type\"", "\"B\"", "[\"A\"]"},
 	/* of several values all */
 	{"{\"a\":{\"b\":[7]}}", "{\"a\":[{\"b\":1},{\"b\":[2]},{\"c\":3}]}", "$.a.b", "[1, [2]]", "[7]"},
+	{"{\"a\":{\"b\":[7]}}", "{\"a\":[{\"b\":\"x\"},{\"b\":{\"c\":1.5}},{\"b\":null},{\"b\":-3}]}", "$.a.b", "[\"x\", {\"c\": 1.5}, null, -3]", "[7]"},
 	/* each field holds, but not in the same element */
 	{"{\"a\":{\"b\":[1],\"c\":[2]}}", "{\"a\":[{\"b\":1,\"c\":3},{\"b\":3,\"c\":2}]}", "$.a.c", "[3, 2]", "[2]"},
 	/* the alternative that came furthest */
@@ -63,15 +64,6 @@ value_text(StringInfo out, const JsonbValue *v)
 
 	switch (v->type)
 	{
-		case jbvArray:
-			appendStringInfoChar(out, '[');
-			for (int i = 0; i < v->val.array.nElems; i++)
-			{
-				appendStringInfoString(out, i > 0 ? ", " : "");
-				value_text(out, &v->val.array.elems[i]);
-			}
-			appendStringInfoChar(out, ']');
-			return;
 		case jbvString:
 			e.type = EB_STRING;
 			e.len = v->val.string.len;

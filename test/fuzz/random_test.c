@@ -506,13 +506,13 @@ one_round(void)
 	EbPatternSet *normal;
 	EbPatternSet *moved;
 	int			n = 0;
-	int			wanted = chance(50) ? 1 + rnd(3) : chance(97) ? 4 + rnd(20) : 300;
+	int			wanted = chance(60) ? 1 + rnd(3) : chance(98) ? 4 + rnd(12) : 200;
 
 	only_kind = -1;
-	if (chance(15))
+	if (chance(8))
 	{
 		only_kind = rnd(20);
-		wanted = 20 + rnd(60);
+		wanted = 20 + rnd(40);
 	}
 	for (int e = 0; e < EVENTS; e++)
 		events[e] = random_object(3);
@@ -581,7 +581,7 @@ one_round(void)
 int
 main(int argc, char **argv)
 {
-	long		rounds = argc > 1 ? atol(argv[1]) : 10500;
+	long		rounds = argc > 1 ? atol(argv[1]) : 10050;
 	uint64		seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 
 	for (volatile long r = 0; r < rounds; r++)

@@ -19,7 +19,8 @@ typedef struct EbBus
 	Oid			view;			/* eb.bus_<name> */
 	int16		class;
 	int64		rules_version;
-	bool		content_dedup;	/* the content serves where no dedup_id is given */
+	bool		content_dedup;	/* the content serves where no dedup_id is
+								 * given */
 } EbBus;
 
 /*
@@ -70,8 +71,10 @@ extern EbOnMissing eb_transform_on_missing(const char *text);
 
 /* limits of docs/concepts.md, "Shaping what a target gets" */
 #define EB_TRANSFORM_MAX_VARIABLES	100
-#define EB_TRANSFORM_MAX_BYTES		(256 * 1024)	/* of input, input_path, template */
-#define EB_TRANSFORM_MAX_GROWTH		16	/* result: this many times eb.max_entry_size */
+#define EB_TRANSFORM_MAX_BYTES		(256 * 1024)	/* of input, input_path,
+													 * template */
+#define EB_TRANSFORM_MAX_GROWTH		16	/* result: this many times
+										 * eb.max_entry_size */
 
 /*
  * A target's transformation, compiled into one relocatable block (offsets

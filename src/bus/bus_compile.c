@@ -253,7 +253,7 @@ add_target(Compiler *c)
 	if (input || input_path || input_transformer)
 	{
 		EbOnMissing on_missing =
-			eb_transform_on_missing(target_text(c, TARGET_ON_MISSING));
+		eb_transform_on_missing(target_text(c, TARGET_ON_MISSING));
 		EbTransform *transform = eb_transform_compile(input, input_path,
 													  input_transformer, on_missing,
 													  kind == EB_TARGET_BUS);
@@ -381,7 +381,7 @@ assemble(Compiler *c, const EbPatternSet *patterns, MemoryContext context)
 	Size		targets = rules + MAXALIGN(c->nrules * sizeof(EbRule));
 	Size		destinations = targets + MAXALIGN(c->ntargets * sizeof(EbRuleTarget));
 	Size		counters = destinations +
-		MAXALIGN(c->ndestinations * sizeof(EbRuleDestination));
+	MAXALIGN(c->ndestinations * sizeof(EbRuleDestination));
 	Size		archives = counters + MAXALIGN(c->nrules * sizeof(EbRuleCounters));
 	Size		pattern_set = archives + MAXALIGN(c->narchives * sizeof(int16));
 	Size		area = pattern_set + MAXALIGN(patterns->size);
@@ -425,7 +425,7 @@ assemble(Compiler *c, const EbPatternSet *patterns, MemoryContext context)
 	return set;
 }
 
-EbRuleSet *
+EbRuleSet  *
 eb_ruleset_compile(const char *bus, int32 bus_id, int64 version, Snapshot snapshot)
 {
 	Compiler	c = {.bus = bus,.rules_room = 64,.targets_room = 64,.destinations_room = 16,

@@ -154,11 +154,10 @@ take_apart(Entry *entry, JsonbContainer *container)
 	JsonbIterator *it = JsonbIteratorInit(container);
 	JsonbValue	key;
 	JsonbValue	value;
-	JsonbIteratorToken token;
 	const EntryKey *keys = NULL;
 
 	(void) JsonbIteratorNext(&it, &key, true);	/* WJB_BEGIN_OBJECT */
-	while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
+	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 	{
 		const EntryKey *known;
 
@@ -211,6 +210,7 @@ optional_text(const Entry *entry, EntryField field)
 	if (!entry->given[field])
 		return NULL;
 	text = required_text(entry, field);
+
 	if (text[0] == '\0')
 		field_error(entry, field, "a string that is not empty");
 	return text;
@@ -430,10 +430,9 @@ add_header(Jsonb *headers, const char *name, const char *text)
 	if (headers)
 	{
 		JsonbIterator *it = JsonbIteratorInit(&headers->root);
-		JsonbIteratorToken token;
 
 		(void) JsonbIteratorNext(&it, &key, true);
-		while ((token = JsonbIteratorNext(&it, &key, true)) == WJB_KEY)
+		while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
 		{
 			(void) JsonbIteratorNext(&it, &value, true);
 			pushJsonbValue(&state, WJB_KEY, &key);

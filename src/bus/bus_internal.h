@@ -41,7 +41,8 @@ struct EbRuleSet
 	int32		ntargets;
 	int32		ndestinations;
 	int32		narchives;		/* enabled ones with a pattern */
-	int16		archive_class;	/* of those without one, which take every event; 0: none */
+	int16		archive_class;	/* of those without one, which take every
+								 * event; 0: none */
 	bool		shared;			/* the counters exist */
 	Size		rules;			/* offsets */
 	Size		targets;

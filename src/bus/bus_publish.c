@@ -97,7 +97,8 @@ typedef struct Routing
 struct EbRedeliver
 {
 	EbPublish  *publish;
-	EbPublishBus bus;			/* not among publish->buses: nothing is put there */
+	EbPublishBus bus;			/* not among publish->buses: nothing is put
+								 * there */
 	const char *replay;
 	char	  **rules;			/* names, NULL: all */
 	int			nrules;
@@ -113,7 +114,7 @@ struct EbRedeliver
 
 static EbPatternScratch *scratch = NULL;
 
-EbPublish *
+EbPublish  *
 eb_publish_begin(const char *command)
 {
 	EbPublish  *publish;
@@ -218,7 +219,7 @@ flush(EbPublish *publish)
 	publish->bytes = 0;
 }
 
-EbEvent *
+EbEvent    *
 eb_publish_next(EbPublish *publish)
 {
 	EbEvent    *event;

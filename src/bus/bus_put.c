@@ -31,7 +31,6 @@ eb_put_events(PG_FUNCTION_ARGS)
 	Jsonb	   *entries;
 	char	   *default_bus;
 	JsonbIterator *it;
-	JsonbIteratorToken token;
 	JsonbValue	value;
 	EbPublish  *publish;
 	EbPublishBus *bus;
@@ -57,7 +56,7 @@ eb_put_events(PG_FUNCTION_ARGS)
 	claimed = eb_entries_claim(publish, bus, entries);
 	it = JsonbIteratorInit(&entries->root);
 	(void) JsonbIteratorNext(&it, &value, true);	/* WJB_BEGIN_ARRAY */
-	while ((token = JsonbIteratorNext(&it, &value, true)) == WJB_ELEM)
+	while (JsonbIteratorNext(&it, &value, true) == WJB_ELEM)
 	{
 		EbEvent    *event = eb_publish_next(publish);
 		MemoryContext old = MemoryContextSwitchTo(eb_publish_context(publish));

@@ -588,8 +588,8 @@ refresh(LocalSet *local, const char *bus)
 		if (!local->set)
 		{
 			MemoryContext context =
-				AllocSetContextCreate(CurrentMemoryContext, "pg_eventbus rule set",
-									  ALLOCSET_SMALL_SIZES);
+			AllocSetContextCreate(CurrentMemoryContext, "pg_eventbus rule set",
+								  ALLOCSET_SMALL_SIZES);
 			MemoryContext old = MemoryContextSwitchTo(context);
 			EbRuleSet  *set = eb_ruleset_compile(bus, local->bus_id, version, snapshot);
 			int			slot = share ? share_block(set, epoch) : -1;

@@ -226,7 +226,7 @@ npm_packages() {
 	mkdir -p "$dir"
 	if ! cmp -s "$top/test/package.json" "$dir/package.json" || [ ! -d "$dir/node_modules" ]; then
 		cp "$top/test/package.json" "$dir/package.json"
-		(cd "$dir" && npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts </dev/null >npm.log 2>&1) || {
+		(cd "$dir" && timeout 180 npm install --loglevel=error --fetch-retries=1 --no-audit --no-fund --no-package-lock --ignore-scripts </dev/null >npm.log 2>&1) || {
 			tail -n 20 "$dir/npm.log" >&2
 			rm -f "$dir/package.json"
 			return 1

@@ -5,7 +5,7 @@
 # clusters find it through their settings.  Nothing is left behind: clusters live in one temporary directory, which goes
 # with them when the script ends, however it ends.
 #
-#   top       the checkout                        tmp        the temporary directory, owned by the unprivileged user
+#   top       the checkout      tmp   the temporary directory, in $EB_TMP (default /tmp), owned by the unprivileged user
 #   pg_bin, pg_lib, pg_share, pg_major            of the server that PG_CONFIG names
 #   as CMD    runs CMD as the unprivileged user
 
@@ -113,7 +113,7 @@ as() {
 # Sets up user, temporary directory and clean-up.  The path is short: sockets lie in it.
 begin() {
 	pick_user
-	tmp=$(mktemp -d "/tmp/$ext.XXXXXX")
+	tmp=$(mktemp -d "${EB_TMP:-/tmp}/$ext.XXXXXX")
 	trap clean_up EXIT
 	trap 'exit 129' HUP
 	trap 'exit 130' INT

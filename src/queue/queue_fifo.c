@@ -115,7 +115,8 @@ typedef struct GroupWalk
 	TupleTableSlot *slot;
 	RowState	state;
 	EbGroupFloor floor;
-	int64		first;			/* lowest id that is not dead; EB_KEY_MAX: none met */
+	int64		first;			/* lowest id that is not dead; EB_KEY_MAX:
+								 * none met */
 } GroupWalk;
 
 /*
@@ -233,7 +234,10 @@ expose(EbRowEditor *editor, Datum group_id)
 				EbRowChange change = {.visible_at = now};
 				TM_FailureData why;
 
-				/* ids may be ahead of the clock, the delay is not to grow by that */
+				/*
+				 * ids may be ahead of the clock, the delay is not to grow by
+				 * that
+				 */
 				if (queue->delay > 0)
 					change.visible_at = Max(now, queue->delay +
 											Min(now, eb_tick_time((EbTick) ROW_ID(walk.slot))));
@@ -346,7 +350,8 @@ struct EbFifoSend
 	Relation	table;
 	int			n;				/* deliveries given */
 	int64	   *ids;			/* of each of them */
-	uint32	   *hashes;			/* of the groups; compacted with the deliveries */
+	uint32	   *hashes;			/* of the groups; compacted with the
+								 * deliveries */
 	bool		locks[GROUP_LOCKS];
 };
 

@@ -64,8 +64,10 @@ typedef struct FloorSlot
 	uint64		stamp;			/* of the group floors that are valid */
 	uint64		used;			/* clock of the set when last used */
 	int64		floor[EB_QUEUE_INDEXES];
-	int64		collector[EB_QUEUE_INDEXES];	/* lowest key since the raise began */
-	int			raiser[EB_QUEUE_INDEXES];	/* backend that raises, plus 1; 0: nobody */
+	int64		collector[EB_QUEUE_INDEXES];	/* lowest key since the raise
+												 * began */
+	int			raiser[EB_QUEUE_INDEXES];	/* backend that raises, plus 1; 0:
+											 * nobody */
 	uint64		counts[EB_QUEUE_COUNTS];
 } FloorSlot;
 

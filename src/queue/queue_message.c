@@ -154,7 +154,8 @@ remember(EbMessages *messages, const Datum *values, const bool *isnull,
 
 /*
  * Write one message.  row and null are those of the queue's row; event is NULL
- * for a message of its own, found tells whether it is still in the log.
+ * for a message of its own (which has a body, unless somebody wrote the row by
+ * hand), found tells whether it is still in the log.
  */
 static void
 put(EbMessages *messages, const Datum *row, const bool *null,
@@ -163,6 +164,7 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 	Datum		values[MESSAGE_COLUMNS];
 	bool		isnull[MESSAGE_COLUMNS];
 	int64		message_id = DatumGetInt64(row[EB_DELIVERY_MESSAGE_ID - 1]);
+	EbEvent		replayed;
 
 #define COPY(column, attribute) \
 	(values[column] = row[(attribute) - 1], isnull[column] = null[(attribute) - 1])
@@ -210,10 +212,8 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 		}
 	}
 
-	if (isnull[BODY])
+	if (isnull[BODY] && event)
 	{
-		EbEvent		replayed;
-
 		if (!isnull[REPLAY])
 		{
 			replayed = *event;
@@ -223,7 +223,7 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 		values[BODY] = JsonbPGetDatum(eb_log_envelope(event, !found));
 		isnull[BODY] = false;
 	}
-	else
+	else if (!isnull[BODY])
 		values[BODY] = take_out(values[BODY]);
 	if (!isnull[LAST_ERROR])
 		values[LAST_ERROR] = take_out(values[LAST_ERROR]);

@@ -52,7 +52,8 @@ typedef struct Receiver
 	bool		letters_known;
 	EbDeadLetters *letters;		/* NULL: no dead-letter queue */
 	int			ndead;
-	bool		look_again;		/* messages were exposed behind the scan's bound */
+	bool		look_again;		/* messages were exposed behind the scan's
+								 * bound */
 	TakenGroup *taken;
 } Receiver;
 
@@ -69,7 +70,7 @@ static bool
 is_used_up(Receiver *r, TupleTableSlot *row)
 {
 	int32		count = row->tts_isnull[EB_DELIVERY_RECEIVE_COUNT - 1] ? 0 :
-		DatumGetInt32(row->tts_values[EB_DELIVERY_RECEIVE_COUNT - 1]);
+	DatumGetInt32(row->tts_values[EB_DELIVERY_RECEIVE_COUNT - 1]);
 
 	if (count < r->queue.max_receive_count)
 		return false;

@@ -88,7 +88,7 @@ static void
 count_receive(TupleTableSlot *slot, TupleTableSlot *row)
 {
 	int32		count = row->tts_isnull[EB_DELIVERY_RECEIVE_COUNT - 1] ? 0 :
-		DatumGetInt32(row->tts_values[EB_DELIVERY_RECEIVE_COUNT - 1]);
+	DatumGetInt32(row->tts_values[EB_DELIVERY_RECEIVE_COUNT - 1]);
 
 	if (count < PG_INT32_MAX)
 		count++;

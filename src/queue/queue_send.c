@@ -238,7 +238,8 @@ eb_send_add(EbSendBatch *batch, const EbQueue *queue, const EbDelivery *delivery
 		d->headers = complete_headers(batch, d->headers);
 	}
 	else if (queue->fifo && !d->group_id)
-		d->group_id = "";		/* events without a group key: one group of their own */
+		d->group_id = "";		/* events without a group key: one group of
+								 * their own */
 	if (d->group_id && strlen(d->group_id) > MAX_GROUP_LENGTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -402,7 +403,10 @@ send_to_queue(EbSendBatch *batch, QueueBatch *qb, int64 *message_ids)
 		}
 	}
 
-	/* a duplicate gets the first message's id, and its delivery leaves the list */
+	/*
+	 * a duplicate gets the first message's id, and its delivery leaves the
+	 * list
+	 */
 	if (fifo)
 		n = eb_fifo_send_dedup(fifo, n, deliveries, ids, visible);
 	if (message_ids)
@@ -659,13 +663,12 @@ static void
 read_message(JsonbContainer *object, int number, EbDelivery *d)
 {
 	JsonbIterator *iter = JsonbIteratorInit(object);
-	JsonbIteratorToken token;
 	JsonbValue	key,
 				value;
 
 	d->delay = -1;
 	(void) JsonbIteratorNext(&iter, &key, true);
-	while ((token = JsonbIteratorNext(&iter, &key, true)) == WJB_KEY)
+	while (JsonbIteratorNext(&iter, &key, true) == WJB_KEY)
 	{
 		char	   *name = pnstrdup(key.val.string.val, key.val.string.len);
 

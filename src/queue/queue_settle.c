@@ -59,7 +59,7 @@ typedef struct Receipt
 {
 	int64		message_id;
 	TimestampTz deadline;
-	Datum		text;
+	Datum		given;
 	Outcome		outcome;
 	TimestampTz new_deadline;	/* extend */
 } Receipt;
@@ -143,7 +143,7 @@ parse_receipt(Datum value, Receipt *receipt)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is not a receipt", text_to_cstring(string)),
 				 errhint("Pass the column \"receipt\" of a message as eb.receive() returned it.")));
-	receipt->text = value;
+	receipt->given = value;
 	receipt->outcome = UNKNOWN;
 }
 
@@ -179,7 +179,7 @@ static int64
 backoff(const EbQueue *queue, int receive_count)
 {
 	double		bound = (double) queue->backoff_base *
-		pow(queue->backoff_factor, Max(receive_count - 1, 0));
+	pow(queue->backoff_factor, Max(receive_count - 1, 0));
 	int64		delay;
 
 	if (!(bound <= (double) queue->backoff_cap))
@@ -392,7 +392,10 @@ find_stale(Settler *s, Receipt *receipts, int n)
 		return;
 	qsort(missing, nmissing, sizeof(Receipt *), compare_ids);
 
-	/* when its turn came, the message that a later one settled was still there */
+	/*
+	 * when its turn came, the message that a later one settled was still
+	 * there
+	 */
 	left = nmissing;
 	for (int i = 0; i < n; i++)
 	{
@@ -479,7 +482,7 @@ return_results(FunctionCallInfo fcinfo, const Settler *s, const Receipt *receipt
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < n; i++)
 	{
-		Datum		values[3] = {receipts[i].text, names[receipts[i].outcome], (Datum) 0};
+		Datum		values[3] = {receipts[i].given, names[receipts[i].outcome], (Datum) 0};
 		bool		nulls[3] = {false, false, true};
 
 		if (s->verb == EXTEND && receipts[i].outcome == DONE)

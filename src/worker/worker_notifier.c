@@ -190,9 +190,10 @@ look_at_all(void *arg)
 			break;				/* none left: commits send their NOTIFY
 								 * themselves */
 		slot = &shared->slots[number];
+		/* nobody could arm it while no notifier was there (claim 10) */
+		pg_atomic_fetch_or_u32(&slot->arm, 1);
 		look_at_queue(&queues[i], slot);
-		if (pg_atomic_read_u32(&slot->pending) != 0)
-			pg_atomic_fetch_or_u32(&slot->arm, 1);
+
 		/* what was prepared before a restart left no mark (claim 7) */
 		if (prepared)
 			pg_atomic_fetch_add_u32(&slot->prepared, 1);

@@ -156,6 +156,13 @@ CREATE VIEW eb.archive_status AS
 COMMENT ON VIEW eb.archive_status IS
 'Archives: state, and how much they hold.  A null retention is for ever.';
 
+-- archive_import.c
+
+CREATE FUNCTION eb.import_events(archive text, "table" regclass) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'eb_import_events' LANGUAGE C STRICT;
+COMMENT ON FUNCTION eb.import_events(text, regclass) IS
+'Take the rows of a table into an archive: events that were exported from another database with SELECT * FROM eb.archived_events(...) into a table of type eb.event.  They keep their ids and so their times of ingestion, are filed under the archive''s retention, and are not routed; eb.start_replay delivers them.  Ids that the archive''s part of the log has already are left out, so it can be run again.  Returns the number of events that were new.  Needs TRUNCATE on the archive''s view and SELECT on the table.';
+
 -- archive_replay.c
 
 CREATE FUNCTION eb.start_replay(name text,

@@ -38,6 +38,7 @@ GRANT EXECUTE ON FUNCTION eb.extend(text, text[], interval) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.extend_processing(text, text, interval, bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.fail_processing(text, text, text, bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.forget_key(text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.import_events(text, regclass) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.key_stats(text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.leases() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.matches(jsonb, jsonb) TO PUBLIC;

@@ -27,6 +27,7 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -544,6 +545,24 @@ prepare_redrive(Redrive *redrive, const EbQueue *dlq, const char *to, Jsonb *pat
 	}
 }
 
+/*
+ * Queues are locked before their dead-letter queue, as a receiver that buries
+ * a letter and drop_queue do.
+ */
+static void
+lock_sources(const EbQueue *dlq)
+{
+	EbQueue    *queues;
+	int			n = eb_queue_list(&queues);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(queues[i].dead_letter_queue, dlq->name) == 0)
+			LockRelationOid(queues[i].table, RowExclusiveLock);
+	}
+	pfree(queues);
+}
+
 PG_FUNCTION_INFO_V1(eb_redrive);
 
 Datum
@@ -577,6 +596,7 @@ eb_redrive(PG_FUNCTION_ARGS)
 			eb_error_missing("queue", to, "Create it with eb.create_queue().");
 	}
 
+	lock_sources(&redrive.dlq);
 	redrive.table = eb_queue_open(&redrive.dlq, RowExclusiveLock);
 	eb_row_editor_begin(&redrive.editor, redrive.table, &redrive.dlq);
 	eb_notify_taken(&redrive.dlq);

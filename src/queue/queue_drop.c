@@ -3,10 +3,12 @@
  * queue_drop.c
  *	  Dropping a queue: what stands in the way, what goes along.
  *
- * Configuration is locked first (eb_queue_to_change), then the queue's table
- * with AccessExclusiveLock, and only then do we look for what refers to the
- * queue: whoever adds a reference holds AccessShareLock on the table until he
- * commits (eb_queue_open).
+ * Configuration is locked first (eb_queue_to_change), then the queue's view
+ * and table with AccessExclusiveLock, and only then do we look for what
+ * refers to the queue: whoever adds a reference holds AccessShareLock on the
+ * table until he commits (eb_queue_open).  A queue is locked before its
+ * dead-letter queue, which is the order of those who bury letters; redrive
+ * keeps to it, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -150,12 +153,17 @@ holds_messages(Oid relid)
 	return found;
 }
 
-/* Lock a queue's table against everybody; false if it is gone. */
+/*
+ * Lock a queue against everybody; false if its table is gone.  The view
+ * first: who sends by INSERT has locked that before the table.
+ */
 static bool
-lock_table_for_drop(const EbQueue *queue)
+lock_for_drop(const EbQueue *queue)
 {
-	Relation	table = try_table_open(queue->table, AccessExclusiveLock);
+	Relation	table;
 
+	LockRelationOid(queue->view, AccessExclusiveLock);
+	table = try_table_open(queue->table, AccessExclusiveLock);
 	if (table == NULL)
 		return false;
 	table_close(table, NoLock);
@@ -208,7 +216,7 @@ drop_own_dead_letter_queue(const EbQueue *queue, bool with_dead_letters)
 				 errdetail("You may not drop it.")));
 		return;
 	}
-	if (lock_table_for_drop(&dlq) && !with_dead_letters && holds_messages(dlq.table))
+	if (lock_for_drop(&dlq) && !with_dead_letters && holds_messages(dlq.table))
 	{
 		ereport(NOTICE,
 				(errmsg("dead-letter queue \"%s\" stays", own),
@@ -239,7 +247,7 @@ eb_drop_queue(PG_FUNCTION_ARGS)
 	queue = eb_queue_to_change(name, "eb.drop_queue()");
 
 	/* from here on nobody adds a reference: that takes a lock on the table */
-	if (lock_table_for_drop(&queue) && queue.is_dlq && !with_dead_letters &&
+	if (lock_for_drop(&queue) && queue.is_dlq && !with_dead_letters &&
 		holds_messages(queue.table))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -10,7 +10,9 @@
  * when that time has come: until then somebody may still settle it.
  *
  * Deletes are those of a consumer: announced to the floors, never waiting for
- * anybody, and whoever is at work on a row keeps it.
+ * anybody, and whoever is at work on a row keeps it.  In FIFO queues parked
+ * messages are deleted, too, which nobody else does: the gates of the groups
+ * are held to the end of the transaction (README.md, expire claim 2).
  *
  *-------------------------------------------------------------------------
  */
@@ -22,8 +24,10 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -71,6 +75,8 @@ remove_row(Removal *removal, TupleTableSlot *row, TM_FailureData *why)
 
 	if (!removal->writing)
 	{
+		if (removal->queue->fifo)
+			eb_fifo_close_gates(removal->table);
 		eb_row_editor_begin(&removal->editor, removal->table, removal->queue);
 		eb_notify_taken(removal->queue);
 		removal->writing = true;
@@ -239,6 +245,8 @@ eb_purge(PG_FUNCTION_ARGS)
 	eb_check_view_privilege(queue.view, EB_QUEUE_ADMIN, "queue", queue.name);
 
 	begin_removal(&removal, &queue);
+	if (queue.fifo)
+		eb_fifo_close_gates(removal.table);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	slot = table_slot_create(removal.table, NULL);
 	scan = table_beginscan(removal.table, snapshot, 0, NULL);
@@ -261,25 +269,41 @@ eb_purge(PG_FUNCTION_ARGS)
 /* What the notifier asks                                             */
 /* ------------------------------------------------------------------ */
 
+/*
+ * Locks are let go at once: the notifier looks at many queues in one
+ * transaction, and whoever drops one of them would wait for it, with others
+ * locked already that it comes to next.
+ */
+static bool
+index_has_visible(const EbQueue *queue, Relation table, EbQueueIndex which,
+				  int64 upto)
+{
+	Oid			index = which == EB_READY ? queue->ready_index : queue->waiting_index;
+	EbQueueScan scan;
+	bool		found;
+	bool		opened;
+
+	eb_queue_scan_begin(&scan, table, index, which, upto, false);
+	found = eb_queue_scan_next(&scan);
+	opened = scan.index != NULL;
+	eb_queue_scan_end(&scan);
+	if (opened)
+		UnlockRelationOid(index, RecoveryInProgress() ? AccessShareLock : RowExclusiveLock);
+	return found;
+}
+
 bool
 eb_queue_has_visible(const EbQueue *queue)
 {
 	Relation	table;
-	EbQueueScan scan;
-	bool		found = false;
+	bool		found;
 
 	if (queue->paused)
 		return false;
 	table = eb_queue_open(queue, AccessShareLock);
-	for (int which = 0; which < EB_QUEUE_INDEXES && !found; which++)
-	{
-		eb_queue_scan_begin(&scan, table,
-							which == EB_READY ? queue->ready_index : queue->waiting_index,
-							which, which == EB_READY ? EB_KEY_MAX : eb_clock_now(), false);
-		found = eb_queue_scan_next(&scan);
-		eb_queue_scan_end(&scan);
-	}
-	table_close(table, NoLock);
+	found = index_has_visible(queue, table, EB_READY, EB_KEY_MAX) ||
+		index_has_visible(queue, table, EB_WAITING, eb_clock_now());
+	table_close(table, AccessShareLock);
 	return found;
 }
 
@@ -325,7 +349,7 @@ eb_queue_next_visible(const EbQueue *queue)
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, NoLock);
-	table_close(table, NoLock);
+	index_close(index, AccessShareLock);
+	table_close(table, AccessShareLock);
 	return result;
 }

@@ -94,6 +94,17 @@ unlock_gate(Relation table, int slot)
 	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
+/*
+ * Hold the gates of all groups to the end of the transaction: for who deletes
+ * parked messages, and may yet give them back.
+ */
+void
+eb_fifo_close_gates(Relation table)
+{
+	for (int i = 0; i < GROUP_LOCKS; i++)
+		lock_group(table, i, GATE_LOCK);
+}
+
 /* ---- walking a group ---- */
 
 #define ROW_ID(slot)	DatumGetInt64((slot)->tts_values[EB_DELIVERY_MESSAGE_ID - 1])

@@ -313,6 +313,7 @@ extern void eb_queue_write_mark(const EbQueue *queue, Relation table, const char
  * After a live message of a FIFO queue was deleted by other means than
  * receive, consume and ack (expiry): let its group go on.
  */
+extern void eb_fifo_close_gates(Relation table);
 extern void eb_fifo_deleted(Relation table, const EbQueue *queue, Datum group_id);
 
 /*

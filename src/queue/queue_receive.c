@@ -140,6 +140,14 @@ hand_over(Receiver *r, EbQueueScan *scan, Taken taken)
 	}
 }
 
+/* From now on rows that this call has written can be written again. */
+static void
+next_command(Receiver *r)
+{
+	CommandCounterIncrement();
+	r->editor.cid = GetCurrentCommandId(true);
+}
+
 /* ---- FIFO ---- */
 
 static TakenGroup *
@@ -193,7 +201,11 @@ take_from_group(Receiver *r, EbQueueScan *scan, bool used_up)
 			begin_writing(r);
 			result = eb_row_update(&r->editor, row, &park, &why);
 			if (result == TM_Ok)
+			{
+				/* this call may take its head yet, and expose it again */
 				eb_queue_scan_took(scan);
+				next_command(r);
+			}
 			else
 				eb_queue_scan_lost(scan, result, &why);
 			return LOST;
@@ -288,10 +300,7 @@ look(Receiver *r)
 	do
 	{
 		if (r->writing)
-		{
-			CommandCounterIncrement();
-			r->editor.cid = GetCurrentCommandId(true);
-		}
+			next_command(r);
 		r->look_again = false;
 		r->now = eb_clock_now();
 		scan_index(r, r->queue.waiting_index, EB_WAITING, r->now);

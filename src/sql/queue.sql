@@ -236,4 +236,4 @@ COMMENT ON FUNCTION eb.redrive(text, text, jsonb, integer) IS
 CREATE FUNCTION eb.purge(queue text) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eb_purge' LANGUAGE C;
 COMMENT ON FUNCTION eb.purge(text) IS
-'Delete all messages of a queue, received ones too; returns how many.  Messages that an open transaction has just sent or taken stay.  Does not wait, and stops nobody.  Needs TRUNCATE on the queue''s view.';
+'Delete all messages of a queue, received ones too; returns how many.  Messages that an open transaction has just sent or taken stay.  Does not wait and stops nobody; but of a FIFO queue consumers and senders wait until the transaction that purges it ends.  Needs TRUNCATE on the queue''s view.';

@@ -81,6 +81,10 @@ SELECT body FROM eb.receive('orders');
 SELECT eb.resume_queue('orders');
 SELECT body FROM eb.consume('orders');
 
+-- A row that the table's owner wrote by hand comes out as it is.
+INSERT INTO eb.q_orders (message_id) VALUES (1);
+SELECT message_id, body, receive_count FROM eb.consume('orders');
+
 -- Mistakes change nothing and say what is wrong.
 SELECT eb.send('nowhere', '{}');
 SELECT eb.send(NULL, '{}');

@@ -17,6 +17,7 @@
 
 #include "access/genam.h"
 #include "nodes/parsenodes.h"
+#include "storage/lockdefs.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -139,6 +140,13 @@ extern uint64 eb_sql_run(const char *sql, const EbSqlArgs *args);
 
 /* First column of the first row as text, in the current context; NULL if none. */
 extern char *eb_sql_value(const char *sql, const EbSqlArgs *args);
+
+/*
+ * Lock a relation to the end of the transaction, waiting for timeout ("100ms")
+ * at most, since whoever comes after us waits as well; NULL: not at all.
+ * False: not now.
+ */
+extern bool eb_lock_briefly(Oid relid, LOCKMODE mode, const char *timeout);
 
 /*
  * Privileges hang on the views of buses and queues.  Raises

@@ -37,11 +37,9 @@
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -484,50 +482,6 @@ run_chunk(Chunk *chunk, EbTick before)
 }
 
 /*
- * ShareLock on eb.events.  Publishers that come while we wait for it wait for
- * us, so we do not wait long: one that stays open makes us try again later.
- */
-static bool
-lock_out_publishers(void)
-{
-	Oid			events = eb_table_oid(EB_EVENTS, false);
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool locked = false;
-
-	if (ConditionalLockRelationOid(events, ShareLock))
-		return true;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		(void) set_config_option("lock_timeout", HANDOVER_TIMEOUT, PGC_SUSET,
-								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-		LockRelationOid(events, ShareLock);
-		ReleaseCurrentSubTransaction();
-		locked = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return locked;
-}
-
-/*
  * The end of a hand-over: keep publishers out for a moment, deliver what is
  * left, enable the rule.  With ShareLock on eb.events nobody is in the middle
  * of publishing, prepared transactions included, so the horizon is the
@@ -542,7 +496,7 @@ hand_over(Chunk *chunk, EbTick *horizon)
 	EbOwnerContext owner;
 	EbSqlArgs	args = {0};
 
-	if (!lock_out_publishers())
+	if (!eb_lock_briefly(eb_table_oid(EB_EVENTS, false), ShareLock, HANDOVER_TIMEOUT))
 		return true;
 	AcceptInvalidationMessages();
 	*horizon = eb_log_horizon();

@@ -34,10 +34,8 @@
 #include "storage/spin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -225,54 +223,11 @@ settle_change(const EbOnceRow *row, TimestampTz now)
 	return false;
 }
 
-/*
- * Lock a table against everybody; false: not now.  The timeout raises an
- * error, hence the subtransaction; its end leaves the lock to the outer one.
- */
+/* Lock a table against everybody; false: not now. */
 static bool
 lock_out(Oid relid, bool urgent)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool locked = false;
-
-	if (ConditionalLockRelationOid(relid, AccessExclusiveLock))
-		return true;
-	if (!urgent)
-		return false;
-
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		int			nest_level = NewGUCNestLevel();
-
-		(void) set_config_option("lock_timeout", LOCK_WAIT, PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		LockRelationOid(relid, AccessExclusiveLock);
-		AtEOXact_GUC(false, nest_level);
-		ReleaseCurrentSubTransaction();
-		locked = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-		{
-			MemoryContextSwitchTo(context);
-			CurrentResourceOwner = owner;
-			ReThrowError(error);
-		}
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return locked;
+	return eb_lock_briefly(relid, AccessExclusiveLock, urgent ? LOCK_WAIT : NULL);
 }
 
 /*

@@ -472,7 +472,7 @@ redrive_index(Redrive *redrive, EbQueueIndex which, int64 upto)
 		result = eb_row_delete(&redrive->editor, scan.slot, &why);
 		if (result != TM_Ok)
 		{
-			eb_queue_scan_lost(&scan, result, &why);
+			eb_queue_scan_lost(&scan, result);
 			continue;
 		}
 		old = MemoryContextSwitchTo(redrive->chunk);

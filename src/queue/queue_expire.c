@@ -157,7 +157,7 @@ expire_index(Removal *removal, EbQueueIndex which, int64 upto, int64 cutoff_id,
 		if (result == TM_Ok)
 			eb_queue_scan_took(&scan);
 		else
-			eb_queue_scan_lost(&scan, result, &why);
+			eb_queue_scan_lost(&scan, result);
 	}
 	eb_queue_scan_end(&scan);
 }

@@ -227,7 +227,7 @@ extern void eb_queue_scan_begin(EbQueueScan *scan, Relation table, Oid index,
 								EbQueueIndex which, int64 upto, bool raise);
 extern bool eb_queue_scan_next(EbQueueScan *scan);
 extern void eb_queue_scan_took(EbQueueScan *scan);
-extern void eb_queue_scan_lost(EbQueueScan *scan, TM_Result result, TM_FailureData *why);
+extern void eb_queue_scan_lost(EbQueueScan *scan, TM_Result result);
 extern void eb_queue_scan_end(EbQueueScan *scan);
 
 /*

@@ -108,7 +108,7 @@ take_row(Receiver *r, EbQueueScan *scan, bool used_up)
 	}
 	if (result != TM_Ok)
 	{
-		eb_queue_scan_lost(scan, result, &why);
+		eb_queue_scan_lost(scan, result);
 		return LOST;
 	}
 	eb_queue_scan_took(scan);
@@ -207,7 +207,7 @@ take_from_group(Receiver *r, EbQueueScan *scan, bool used_up)
 				next_command(r);
 			}
 			else
-				eb_queue_scan_lost(scan, result, &why);
+				eb_queue_scan_lost(scan, result);
 			return LOST;
 		case EB_FIFO_TAKE:
 			break;
@@ -241,7 +241,7 @@ take_mark(Receiver *r, EbQueueScan *scan)
 		r->look_again = true;
 	}
 	else
-		eb_queue_scan_lost(scan, result, &why);
+		eb_queue_scan_lost(scan, result);
 }
 
 /* Leased by this call, with a timeout of nothing or next to it? */

@@ -22,10 +22,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/transam.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -190,10 +192,31 @@ eb_queue_scan_took(EbQueueScan *scan)
 	pass(scan);
 }
 
+/*
+ * Who is deleting or updating the row; invalid if it is only locked, as by a
+ * SELECT FOR UPDATE, whose end brings nothing to life.
+ */
+static TransactionId
+modifier(TupleTableSlot *slot)
+{
+	Buffer		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
+	HeapTupleHeader header = ((HeapTupleTableSlot *) slot)->tuple->t_data;
+	TransactionId xid = InvalidTransactionId;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (!(header->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		xid = HeapTupleHeaderGetRawXmax(header);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return xid;
+}
+
 /* The caller tried to, but somebody was faster. */
 void
-eb_queue_scan_lost(EbQueueScan *scan, TM_Result result, TM_FailureData *why)
+eb_queue_scan_lost(EbQueueScan *scan, TM_Result result)
 {
+	TransactionId xid;
+
 	Assert(scan->current);
 	scan->current = false;
 	switch (result)
@@ -203,12 +226,12 @@ eb_queue_scan_lost(EbQueueScan *scan, TM_Result result, TM_FailureData *why)
 			pass(scan);
 			break;
 		case TM_BeingModified:
-			if (TransactionIdIsNormal(why->xmax))
-			{
-				pass_in_progress(scan, why->xmax);
-				break;
-			}
-			/* FALLTHROUGH */
+			xid = modifier(scan->slot);
+			if (TransactionIdIsValid(xid))
+				pass_in_progress(scan, xid);
+			else
+				stop(scan);
+			break;
 		default:
 			stop(scan);
 			break;

@@ -253,9 +253,11 @@ expose(EbRowEditor *editor, Datum group_id)
 					change.visible_at = Max(now, queue->delay +
 											Min(now, eb_tick_time((EbTick) ROW_ID(walk.slot))));
 
-				if (eb_row_update(editor, walk.slot, &change, &why) != TM_Ok)
-					continue;
-				eb_notify_pending(queue, change.visible_at);
+				/* somebody, not one of us, has it locked: come back later */
+				if (eb_row_update(editor, walk.slot, &change, &why) == TM_Ok)
+					eb_notify_pending(queue, change.visible_at);
+				else
+					uncommitted = true;
 			}
 		}
 		seen++;

@@ -149,18 +149,17 @@ tree_files() {
 	)
 }
 
-# copy_tree DIR: bring DIR up to date with the checkout, times kept, so that make sees what changed.
+# copy_tree DIR: bring DIR up to date with the checkout, times kept, so that make sees what changed; what an earlier copy
+# brought and the checkout has no more goes.
 copy_tree() {
 	local dir=$1 f
 	mkdir -p "$dir"
+	[ ! -f "$dir/.files" ] || mv "$dir/.files" "$dir/.files.old"
 	tree_files >"$dir/.files"
 	tar -C "$top" --null --no-recursion -T "$dir/.files" -cf - | tar -C "$dir" --no-same-owner -xf -
-	(
-		cd "$dir"
-		find . -type f \( -name '*.c' -o -name '*.h' -o -name '*.sql' -o -name '*.out' -o -name '*.spec' -o -name '*.pl' \) \
-			-not -path './build/*' -printf '%P\n' | sort |
-			comm -23 - <(tr '\0' '\n' <.files | sort) | while IFS= read -r f; do rm -f "$f" "${f%.c}.o"; done
-	)
+	[ -f "$dir/.files.old" ] || return 0
+	comm -23 <(tr '\0' '\n' <"$dir/.files.old" | sort) <(tr '\0' '\n' <"$dir/.files" | sort) |
+		while IFS= read -r f; do rm -f "$dir/$f" "$dir/${f%.c}.o"; done
 }
 
 # build_copy NAME COPT: compile the checkout with the flags COPT in build/NAME (which works as a cache) and stage it in

@@ -137,8 +137,8 @@ define_settings(void)
 							NULL, &eb_notify_interval, 1, 0, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("eb.notify_repeat",
-							"Time after which a queue is notified again though nobody has looked since.",
-							NULL, &eb_notify_repeat, 1000, 10, 3600000,
+							"Longest time until a queue is notified again though nobody has looked since.",
+							NULL, &eb_notify_repeat, 1000, 10, 86400 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	/* fixed at server start; without preload the default holds */

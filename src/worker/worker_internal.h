@@ -114,6 +114,8 @@ typedef struct EbNotifySlot
 	uint32		prepared_done;	/* notifier: all up to this one have ended */
 	TimestampTz notified_at;	/* notifier: when it last sent a NOTIFY; 0:
 								 * never */
+	int			repeat_ms;		/* notifier: disarmed, look again so much
+								 * after that */
 	ConditionVariable waiters;	/* CALL eb.wait */
 	NameData	name;
 } EbNotifySlot;

@@ -6,9 +6,12 @@
  * Woken by a commit that made a message visible in an armed queue, it sends
  * one NOTIFY for each such queue in one transaction, and disarms them first.
  * A queue that stays disarmed, because whoever was notified is busy or gone,
- * is looked at again eb.notify_repeat later: notified once more if messages
- * came since, armed if not.  So a busy queue costs one NOTIFY in that time,
- * and a consumer that breaks the pattern is late, but not lost.
+ * is notified again if messages came since: soon at first, then after twice
+ * the time, up to eb.notify_repeat; after that long without any it is armed.
+ * So a busy queue costs one NOTIFY in that time, and a consumer that breaks
+ * the pattern is late, but not lost.  A common one does: the NOTIFY arrives
+ * with the result of the very receive that armed the queue, the client library
+ * puts it aside, and the client waits for its socket without looking there.
  *
  * Each slot also holds the next instant at which a message becomes visible
  * (a delay, a retry, the end of a lease).  When it has come, the queue is
@@ -39,6 +42,9 @@
 #include "worker/worker_internal.h"
 
 PGDLLEXPORT void eb_notifier_main(Datum arg);
+
+/* The first repeat comes after this part of eb.notify_repeat. */
+#define REPEAT_STEPS	128
 
 /* Shortest time between two looks at a queue whose messages were due. */
 #define LOOK_MS		10
@@ -258,14 +264,14 @@ send_notify(void *arg)
 	}
 }
 
-/* When may the slot be notified again?  Armed: soon; else eb.notify_repeat later. */
+/* When may the slot be notified again?  Armed: soon. */
 static TimestampTz
 next_notify(const EbNotifySlot *slot, bool armed)
 {
 	if (slot->notified_at == 0)
 		return 0;
 	return TimestampTzPlusMilliseconds(slot->notified_at,
-									   armed ? eb_notify_interval : eb_notify_repeat);
+									   armed ? eb_notify_interval : slot->repeat_ms);
 }
 
 /* Messages of the slot's queue are due, or will be. */
@@ -304,8 +310,15 @@ inspect_pending(int number, TimestampTz now, Round *round)
 		pg_atomic_write_u32(&slot->pending, 0);
 		if (armed)
 			pg_atomic_fetch_add_u32(&slot->arm, 1);
+		slot->repeat_ms = armed ? Max(eb_notify_repeat / REPEAT_STEPS, 1) :
+			Min(slot->repeat_ms * 2, eb_notify_repeat);
 		slot->notified_at = now;
 		round->notify[round->nnotify++] = number;
+		round->until = Min(round->until, next_notify(slot, false));
+	}
+	else if (slot->repeat_ms < eb_notify_repeat)
+	{
+		slot->repeat_ms = Min(Max(slot->repeat_ms, 1) * 2, eb_notify_repeat);
 		round->until = Min(round->until, next_notify(slot, false));
 	}
 	else

@@ -278,6 +278,7 @@ eb_notify_slot(Oid database, Oid table, const char *name, bool create)
 		pg_atomic_write_u64(&slot->next_visible, EB_NEVER);
 		slot->prepared_done = pg_atomic_read_u32(&slot->prepared);
 		slot->notified_at = 0;
+		slot->repeat_ms = 0;
 		namestrcpy(&slot->name, name);
 		pg_write_barrier();
 		pg_atomic_write_u64(&slot->key, key);

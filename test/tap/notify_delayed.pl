@@ -9,7 +9,7 @@ use Test::More;
 use Time::HiRes qw(time);
 use Workers;
 
-my $node = new_server('delayed', conf => "eb.notify_repeat = 1h\n");
+my $node = new_server('delayed', conf => "eb.notify_repeat = 1d\n");
 workers_run($node, 'postgres');
 $node->safe_psql('postgres',
 	q(SELECT eb.create_queue('jobs', min_redelivery_delay => '0', backoff_base => '1 second', backoff_factor => 1)));

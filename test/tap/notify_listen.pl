@@ -9,7 +9,7 @@ use Test::More;
 use Workers;
 
 # So long that the net for consumers that break the pattern cannot help.
-my $node = new_server('listen', conf => "eb.notify_repeat = 1h\n");
+my $node = new_server('listen', conf => "eb.notify_repeat = 1d\n");
 workers_run($node, 'postgres');
 $node->safe_psql('postgres', q(SELECT eb.create_queue('jobs')));
 my $listener = Listener->new($node, 'postgres', 'eb_jobs');

@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Workers;
 
-my $node = new_server('many_queues', conf => "eb.max_queues = 16\neb.notify_repeat = 1h\n");
+my $node = new_server('many_queues', conf => "eb.max_queues = 16\neb.notify_repeat = 1d\n");
 workers_run($node, 'postgres');
 my $last = 40;
 $node->safe_psql('postgres', "SELECT eb.create_queue('q' || i, dead_letter_queue => '') FROM generate_series(1, $last) i");

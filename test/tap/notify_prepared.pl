@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Workers;
 
-my $node = new_server('prepared', conf => "eb.notify_repeat = 1h\n");
+my $node = new_server('prepared', conf => "eb.notify_repeat = 1d\n");
 workers_run($node, 'postgres');
 $node->safe_psql('postgres', q(SELECT eb.create_queue('jobs')));
 

@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Workers;
 
-my $node = new_server('race', conf => "eb.notify_repeat = 1h\neb.notify_interval = 0\n");
+my $node = new_server('race', conf => "eb.notify_repeat = 1d\neb.notify_interval = 0\n");
 workers_run($node, 'postgres');
 $node->safe_psql('postgres', q(SELECT eb.create_queue('jobs'); CREATE TABLE took (n int)));
 

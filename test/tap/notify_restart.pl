@@ -7,7 +7,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Workers;
 
-my $node = new_server('restart', conf => "eb.notify_repeat = 1h\n");
+my $node = new_server('restart', conf => "eb.notify_repeat = 1d\n");
 workers_run($node, 'postgres');
 $node->safe_psql('postgres', q(SELECT eb.create_queue(q) FROM unnest(ARRAY['full', 'empty', 'later']) q));
 $node->safe_psql('postgres', q(SELECT eb.send('full', '1'); SELECT eb.send('later', '1', delay => '1 hour')));

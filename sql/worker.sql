@@ -48,6 +48,7 @@ END $$;
 -- Bad arguments.
 CALL eb.wait('none', '1 second');
 CALL eb.wait(NULL, '1 second');
+CALL eb.wait('jobs', subscription => 'jobs');
 CALL eb.wait('jobs', NULL);
 CALL eb.wait('jobs', '-1 second');
 
@@ -62,6 +63,27 @@ SELECT count(*) FROM eb.workers;
 SET ROLE worker_test_consumer;
 CALL eb.wait('jobs', '0');
 RESET ROLE;
+
+-- For a subscription: an event that its next read returns.
+SELECT eb.create_bus('waited');
+SELECT eb.create_subscription('news', 'waited', '{"source": ["shop"]}');
+SELECT count(eb.put_event('other', 'Placed', '{}', 'waited'));
+CALL eb.wait(subscription => 'news', timeout => '50 milliseconds');
+SELECT count(eb.put_event('shop', 'Placed', '{}', 'waited'));
+CALL eb.wait(subscription => 'news', timeout => '10 seconds');
+SELECT count(eb.commit('news', id)) FROM eb.read('news');
+CALL eb.wait(subscription => 'news', timeout => '0');
+SELECT eb.create_subscription('to_jobs', 'waited', queue => 'jobs');
+CALL eb.wait(subscription => 'to_jobs', timeout => '0');
+CALL eb.wait(subscription => 'none', timeout => '0');
+BEGIN;
+CALL eb.wait(subscription => 'news');
+ROLLBACK;
+SET ROLE worker_test_nobody;
+CALL eb.wait(subscription => 'news', timeout => '0');
+RESET ROLE;
+SELECT eb.drop_subscription(name) FROM eb.subscriptions WHERE bus = 'waited' ORDER BY name;
+SELECT eb.delete_bus('waited');
 
 -- Maintenance by hand.
 CALL eb.maintain();

@@ -40,6 +40,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "eb.h"
+#include "worker/worker.h"
 
 /* A chunk is written when it has so many events, or bytes of details and bodies. */
 #define CHUNK_EVENTS	1024
@@ -55,6 +56,7 @@ struct EbPublishBus
 {
 	EbBus		bus;
 	EbOnceKeys *keys;			/* dedup ids; NULL until an event has one */
+	bool		listed;			/* readers of its log are woken at commit */
 	EbPublishBus *next;
 };
 
@@ -166,6 +168,7 @@ eb_publish_bus(EbPublish *publish, const char *name, bool check_privilege)
 		pbus = palloc(sizeof(EbPublishBus));
 		pbus->bus = *bus;
 		pbus->keys = NULL;
+		pbus->listed = false;
 		pbus->next = publish->buses;
 		publish->buses = pbus;
 		MemoryContextSwitchTo(old);
@@ -558,6 +561,11 @@ route(EbPublish *publish, EbPublishBus *bus, EbEvent *event)
 		MemoryContextReset(publish->event_context);
 	}
 	eb_log_append(publish->log, event, r.pointer);
+	if (!bus->listed)
+	{
+		eb_notify_published(bus->bus.view, bus->bus.name);
+		bus->listed = true;
+	}
 	publish->nevents++;
 	publish->bytes += VARSIZE(event->detail);
 	return nmatched;

@@ -96,6 +96,16 @@ extern void eb_log_mark_ids(EbTick last);
  */
 extern EbTick eb_log_horizon(void);
 
+/* Same; held: an open publisher is what bounds it. */
+extern EbTick eb_log_horizon_held(bool *held);
+
+/*
+ * Bound of this transaction as a publisher, 0 if it is none; and after its
+ * commit or abort the bound that it had: it held back a horizon that is equal.
+ */
+extern EbTick eb_log_bound(void);
+extern EbTick eb_log_ended_bound(void);
+
 /* Bound of the publisher that has been open longest, and its backend; 0: none. */
 extern EbTick eb_log_oldest_publisher(int *pid);
 

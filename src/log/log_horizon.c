@@ -85,6 +85,9 @@ typedef struct HorizonSection
 static bool announced = false;
 static EbTick my_bound = 0;
 
+/* Bound of the publisher that this backend's last transaction was; 0: it was none. */
+static EbTick ended_bound = 0;
+
 /* This backend has seen its database's mark adopted, and where it stood. */
 static bool mark_known = false;
 static EbTick mark = 0;
@@ -219,7 +222,20 @@ withdraw(void)
 		pg_memory_barrier();
 		pg_atomic_write_u64(&horizon->slots[EB_MY_PROC_NUMBER].bound, 0);
 	}
+	ended_bound = announced ? my_bound : 0;
 	announced = false;
+}
+
+EbTick
+eb_log_bound(void)
+{
+	return announced ? my_bound : 0;
+}
+
+EbTick
+eb_log_ended_bound(void)
+{
+	return ended_bound;
 }
 
 /* Claim 4: the bound outlives the backend as a row of the transaction. */
@@ -294,9 +310,19 @@ prepared_bound(EbTick limit)
 EbTick
 eb_log_horizon(void)
 {
+	bool		held;
+
+	return eb_log_horizon_held(&held);
+}
+
+EbTick
+eb_log_horizon_held(bool *held)
+{
 	HorizonSection *horizon = eb_shmem_section(EB_SHMEM_HORIZON);
+	EbTick		now;
 	EbTick		result;
 
+	*held = false;
 	if (!mark_known)
 		adopt_mark(horizon);
 	if (!horizon)
@@ -310,7 +336,7 @@ eb_log_horizon(void)
 	}
 
 	LWLockAcquire(&horizon->lock, LW_EXCLUSIVE);
-	result = eb_clock_take(1);
+	result = now = eb_clock_take(1);
 	for (int i = 0; i < horizon->nslots; i++)
 	{
 		PublisherSlot *slot = &horizon->slots[i];
@@ -320,7 +346,9 @@ eb_log_horizon(void)
 			result = Min(result, bound);
 	}
 	LWLockRelease(&horizon->lock);
-	return prepared_bound(result);
+	result = prepared_bound(result);
+	*held = result < now;
+	return result;
 }
 
 uint32

@@ -89,7 +89,7 @@ GRANT EXECUTE ON FUNCTION eb.update_queue(text, interval, interval, interval, in
 GRANT EXECUTE ON FUNCTION eb.validate_pattern(jsonb) TO PUBLIC;
 
 GRANT EXECUTE ON PROCEDURE eb.run_replay(text) TO PUBLIC;
-GRANT EXECUTE ON PROCEDURE eb.wait(text, interval, boolean) TO PUBLIC;
+GRANT EXECUTE ON PROCEDURE eb.wait(text, interval, boolean, text) TO PUBLIC;
 
 -- Views that show each role what it may see.
 GRANT SELECT ON eb.archive_status TO PUBLIC;

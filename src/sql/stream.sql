@@ -50,6 +50,8 @@ CREATE FUNCTION eb.create_subscription(
 COMMENT ON FUNCTION eb.create_subscription(text, text, jsonb, text, text, integer, text) IS
 'Create a subscription: the events of a bus that match pattern (null: all of them) from start on.  start is ''latest'' (events put after this call has committed), ''earliest'' (all that the log has) or a time of ingestion.  Without a queue it is a cursor on the log that eb.read and eb.commit move; nothing is written per event.  With partitions > 1 that many readers work side by side, each in order: events of one group_key always come to the same partition.  The creator needs SELECT on the bus''s view and gets ALL on eb.subscription_<name>: UPDATE there is the privilege to read and commit, TRUNCATE to pause, seek and drop.
 
+Readers of a cursor need not poll: LISTEN on channel "eb_sub_<name>" (payload: the name) and read after each notification until less comes than was asked for; or CALL eb.wait(subscription => name).  Notifications are coalesced as those of queues are, and come when an event of the bus becomes readable, whether the pattern matches it or not.  A queue named sub_<name> would share the channel; the payload tells.
+
 With a queue its messages are delivered there: a rule of the subscription''s name routes what is put from now on, and a backfill ("subscription-<name>" in eb.replay_status) brings what was put before, from start on, each event exactly once, history in id order.  Live messages do not wait for history; where order matters, use a FIFO queue: history goes there first, and publishers are held up for the moment of the hand-over.  Needs the privilege to manage the bus''s rules and INSERT on the queue''s view; partitions is for cursors.';
 
 CREATE FUNCTION eb.drop_subscription(name text) RETURNS void
@@ -89,7 +91,7 @@ CREATE FUNCTION eb.read(
 ) RETURNS SETOF eb.event
 	AS 'MODULE_PATHNAME', 'eb_read' LANGUAGE C ROWS 100;
 COMMENT ON FUNCTION eb.read(text, integer, integer) IS
-'The next events of a subscription in id order, at most max_events (default 100, at most 100000).  Does not move the position: call eb.commit with the id of the last one, in the same transaction as what you did with them for exactly once.  A partition is read by one transaction at a time: a second reader waits for the first one''s end; with partition null and several partitions it takes one that is free, the one longest not read first.  No event is skipped because its transaction committed late: events above the oldest open publisher''s first id wait for its end (eb.subscription_status shows it).  When nothing matches, the position moves over what was looked at.';
+'The next events of a subscription in id order, at most max_events (default 100, at most 100000).  Does not move the position: call eb.commit with the id of the last one, in the same transaction as what you did with them for exactly once.  A partition is read by one transaction at a time: a second reader waits for the first one''s end; with partition null and several partitions it takes one that is free, the one longest not read first.  No event is skipped because its transaction committed late: events above the oldest open publisher''s first id wait for its end (eb.subscription_status shows it).  When nothing matches, the position moves over what was looked at.  A read that returns nothing lets the partition go at once; one that returns less than max_events lets the next event send a NOTIFY on channel "eb_sub_<subscription>".';
 
 CREATE FUNCTION eb.commit(
 	subscription text,

@@ -1,9 +1,12 @@
 -- Workers: maintenance by hand, waiting, the state of the background workers.
 
-CREATE PROCEDURE eb.wait(queue text, timeout interval DEFAULT '30 seconds', INOUT ready boolean DEFAULT NULL)
+CREATE PROCEDURE eb.wait(queue text DEFAULT NULL, timeout interval DEFAULT '30 seconds', INOUT ready boolean DEFAULT NULL,
+		subscription text DEFAULT NULL)
 	AS 'MODULE_PATHNAME', 'eb_wait' LANGUAGE C;
-COMMENT ON PROCEDURE eb.wait(text, interval, boolean) IS
-'Long poll: waits until the queue has a message that a receive could get, or the timeout is over, and says which in ready.  Another consumer may be faster, so ready is a hint.  While it waits the session holds no snapshot, no transaction id and no lock, which is why it cannot run inside a transaction block.  A paused queue has nothing to get.  Messages that are delayed, backing off or leased count from the moment when they become visible.  Without shared memory (PostgreSQL 15 and 16 without preload) it looks ten times a second.  Needs UPDATE and DELETE on the queue''s view, as receive does.  Errors: 42704 no such queue, 22004 null argument, 22023 negative timeout, 25001 inside a transaction block.';
+COMMENT ON PROCEDURE eb.wait(text, interval, boolean, text) IS
+'Long poll: waits until the queue has a message that a receive could get, or the timeout is over, and says which in ready.  Another consumer may be faster, so ready is a hint.  While it waits the session holds no snapshot, no transaction id and no lock, which is why it cannot run inside a transaction block.  A paused queue has nothing to get.  Messages that are delayed, backing off or leased count from the moment when they become visible.  Without shared memory (PostgreSQL 15 and 16 without preload) it looks ten times a second.  Needs UPDATE and DELETE on the queue''s view, as receive does.
+
+CALL eb.wait(subscription => ''name'') waits in the same way for an event that eb.read could return, one that matches the subscription''s pattern and that no open publisher holds back; it needs UPDATE on the subscription''s view.  While another session reads the only partitions that have events it looks ten times a second.  Errors: 42704 no such queue or subscription, 42809 a subscription with a queue, 22004 null argument, 22023 negative timeout or both arguments, 25001 inside a transaction block.';
 
 CREATE PROCEDURE eb.maintain()
 	AS 'MODULE_PATHNAME', 'eb_maintain' LANGUAGE C;

@@ -28,8 +28,12 @@ typedef struct EbSubscription
 	bool		has_queue;
 	char		queue[NAMEDATALEN];
 	int32		bus_id;
+	Oid			bus_view;
 	EbPatternSet *pattern;		/* NULL: all events */
 } EbSubscription;
+
+/* A read looks at this many events of its bus at most. */
+#define EB_STREAM_MAX_SCAN	200000
 
 /* Privileges on the view. */
 #define EB_SUBSCRIPTION_READ	ACL_UPDATE
@@ -41,11 +45,22 @@ typedef struct EbSubscription
  */
 extern const EbSubscription *eb_subscription_get(const char *name);
 
+/* All subscriptions without a queue; array in the current context. */
+typedef struct EbSubscriptionName
+{
+	char		name[NAMEDATALEN];
+	char		bus[NAMEDATALEN];
+	Oid			view;
+	Oid			bus_view;
+} EbSubscriptionName;
+extern int	eb_subscription_list(EbSubscriptionName **names);
+
 /*
  * Lock a part to the end of the transaction.  wait: until it is free; else
  * returns false if it is not.
  */
 extern bool eb_stream_lock(const EbSubscription *subscription, int part, bool wait);
+extern void eb_stream_unlock(const EbSubscription *subscription, int part);
 
 /* A part's position row. */
 typedef struct EbPosition
@@ -63,8 +78,35 @@ extern void eb_position_read(const EbSubscription *subscription, int part,
 extern void eb_position_write(const EbSubscription *subscription, int part,
 							  EbPosition *position);
 
-/* Is the event for this part?  All parts of one group key are the same. */
-extern bool eb_stream_is_of_part(const EbLogRow *row, int parts, int part);
+/* The part that the event is for.  All events of one group key are for the same. */
+extern int	eb_stream_part(const EbLogRow *row, int parts);
+
+/* Does the subscription want the event?  Works in context, which is reset. */
+extern bool eb_stream_matches(const EbSubscription *subscription, const EbLogRow *row,
+							  MemoryContext context);
+
+/*
+ * Are there events that a read could not return because a publisher is open?
+ * If so, its end is made to wake readers, and the caller looks once more.
+ */
+extern bool eb_stream_held(const EbSubscription *subscription, EbTick horizon);
+
+/*
+ * Is there an event to read?  For somebody who looks repeatedly: what he has
+ * looked at is kept from look to look.  *busy: only in parts that others are
+ * reading.  *more: there is more to look at than was done in this look.
+ */
+typedef struct EbStreamLook
+{
+	int32		subscription;	/* id */
+	int			parts;
+	EbTick	   *position;		/* by part: where it stood */
+	EbTick	   *looked_at;		/* and no event for it up to here */
+	MemoryContext context;
+} EbStreamLook;
+extern EbStreamLook *eb_stream_look_begin(void);
+extern bool eb_stream_look(EbStreamLook *look, const EbSubscription *subscription,
+						   bool *busy, bool *more);
 
 /* A row of type eb.event into the result of a set-returning function; part -1: null. */
 struct ReturnSetInfo;

@@ -115,6 +115,7 @@ eb_subscription_get(const char *name)
 	MemoryContext context;
 	MemoryContext old;
 	EbSubscription *subscription;
+	const EbBus *bus;
 	bool		found;
 
 	if (strlen(name) > EB_NAME_MAX)
@@ -139,7 +140,9 @@ eb_subscription_get(const char *name)
 	if (!subscription)
 		eb_error_missing("subscription", name,
 						 "Create it with eb.create_subscription.");
-	subscription->bus_id = eb_bus_lookup(subscription->bus, false)->bus_id;
+	bus = eb_bus_lookup(subscription->bus, false);
+	subscription->bus_id = bus->bus_id;
+	subscription->bus_view = bus->view;
 	MemoryContextSwitchTo(old);
 
 	entry = hash_search(cache, key, HASH_ENTER, &found);
@@ -151,6 +154,47 @@ eb_subscription_get(const char *name)
 	entry->generation = generation;
 	entry->bus_generation = bus_generation;
 	return subscription;
+}
+
+int
+eb_subscription_list(EbSubscriptionName **names)
+{
+	EbConfigScan *scan = eb_config_open(EB_SUBSCRIPTIONS, 0, NULL);
+	HeapTuple	tuple;
+	int			n = 0;
+	int			room = 16;
+
+	*names = palloc(room * sizeof(EbSubscriptionName));
+	while ((tuple = eb_config_next(scan)) != NULL)
+	{
+		TupleDesc	desc = eb_config_desc(scan);
+		EbSubscriptionName *name;
+		const EbBus *bus;
+		bool		isnull;
+		Datum		d;
+
+		(void) heap_getattr(tuple, Anum_queue, desc, &isnull);
+		if (!isnull)
+			continue;
+		if (n == room)
+		{
+			room *= 2;
+			*names = repalloc_huge(*names, room * sizeof(EbSubscriptionName));
+		}
+		name = &(*names)[n];
+		d = heap_getattr(tuple, Anum_name, desc, &isnull);
+		strlcpy(name->name, TextDatumGetCString(d), NAMEDATALEN);
+		d = heap_getattr(tuple, Anum_bus, desc, &isnull);
+		strlcpy(name->bus, TextDatumGetCString(d), NAMEDATALEN);
+		name->view = DatumGetObjectId(heap_getattr(tuple, Anum_subscription_view, desc, &isnull));
+		bus = eb_bus_lookup(name->bus, true);
+		if (!bus)
+			continue;			/* changed by hand */
+		name->bus_view = bus->view;
+		n++;
+	}
+	eb_config_close(scan);
+	return n;
 }
 
 /* The subscription, if the user has the privilege. */
@@ -191,6 +235,14 @@ position_of_word(const char *word, pg_uuid_t *position)
 	eb_position_before(eb_time_tick(DatumGetTimestampTz(at)), position);
 }
 
+/* Who waits for the subscription looks again after commit. */
+static void
+wake_readers(const EbSubscription *subscription)
+{
+	if (!subscription->has_queue)
+		eb_notify_published(subscription->bus_view, subscription->bus);
+}
+
 /* Put all parts there, one after the other under its lock. */
 static void
 move_all(const EbSubscription *subscription, const pg_uuid_t *to)
@@ -205,6 +257,7 @@ move_all(const EbSubscription *subscription, const pg_uuid_t *to)
 		position.committed_at = eb_clock_now();
 		eb_position_write(subscription, part, &position);
 	}
+	wake_readers(subscription);
 	CommandCounterIncrement();
 }
 
@@ -381,6 +434,8 @@ eb_drop_subscription(PG_FUNCTION_ARGS)
 	eb_sql_execute("DROP VIEW IF EXISTS eb.%s",
 				   quote_identifier(psprintf("subscription_%s", name)));
 	eb_owner_end(&owner);
+	wake_readers(&subscription);
+	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }
 
@@ -439,6 +494,7 @@ eb_resume_subscription(PG_FUNCTION_ARGS)
 		move_all(&subscription, &position);
 	}
 	set_paused(name, false);
+	wake_readers(&subscription);
 	PG_RETURN_VOID();
 }
 

@@ -34,6 +34,7 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "errors.h"
 #include "stream/stream.h"
 
 /* Advisory locks of users have 1 or 2 here. */
@@ -73,6 +74,17 @@ eb_stream_lock(const EbSubscription *subscription, int part, bool wait)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, subscription->id, part,
 						 EB_LOCK_CLASS_STREAM);
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Let go of a part of which nothing was read or written. */
+void
+eb_stream_unlock(const EbSubscription *subscription, int part)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, subscription->id, part,
+						 EB_LOCK_CLASS_STREAM);
+	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
 static Oid
@@ -170,13 +182,12 @@ eb_position_read(const EbSubscription *subscription, int part, EbPosition *posit
 		table_tuple_fetch_row_version(rel, &place->tid, SnapshotSelf, slot) &&
 		is_row_of(slot, subscription, part))
 		take_row(slot, position);
-	else if (find_by_index(rel, subscription, part, position))
-		place->tid = position->tid;
+	else if (find_by_index(rel, subscription, part, position) ||
+			 find_by_index(rel, subscription, part, position))
+		place->tid = position->tid; /* the second time: without the part's lock
+									 * an update may get past the first */
 	else
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("subscription \"%s\" has no partition %d", subscription->name, part),
-				 errdetail("Its partitions are 0 to %d.", subscription->parts - 1)));
+		eb_error_missing("subscription", subscription->name, NULL); /* dropped meanwhile */
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, AccessShareLock);
 }

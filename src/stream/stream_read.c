@@ -10,7 +10,11 @@
  * A read looks at EB_STREAM_MAX_SCAN events at most.  If none of them was for
  * this reader, it moves the position itself, so that a pattern that matches
  * nothing does not read the same history for ever; it does so only when it
- * looked at enough to be worth a write.
+ * looked at enough to be worth a write.  If it neither read nor wrote
+ * anything it lets the part go, so that an idle reader is in nobody's way.
+ *
+ * A read that found less than it was asked for arms the subscription, so that
+ * the next event wakes its readers (stream_wait.c, worker/README.md).
  *
  * How many events were looked at and matched is known to the read and written
  * with the commit: this backend keeps the counts of its last read of a part.
@@ -36,9 +40,9 @@
 #include "errors.h"
 #include "log/log_columns.h"
 #include "stream/stream.h"
+#include "worker/worker.h"
 
 #define EB_STREAM_MAX_EVENTS	100000
-#define EB_STREAM_MAX_SCAN		200000
 
 /* A read that found nothing moves the position after this many events ... */
 #define WORTH_A_WRITE			1000
@@ -120,15 +124,15 @@ counts_of(const EbSubscription *subscription, int part)
 	return counts;
 }
 
-/* Is the event for this part?  Without a group key any part will do. */
-bool
-eb_stream_is_of_part(const EbLogRow *row, int parts, int part)
+/* Without a group key any part will do. */
+int
+eb_stream_part(const EbLogRow *row, int parts)
 {
 	uint32		hash;
 	int			c = row->columns[EVENT_GROUP_KEY];
 
 	if (parts == 1)
-		return true;
+		return 0;
 	if (row->isnull[c])
 		hash = hash_bytes((unsigned char *) DatumGetPointer(row->values[row->columns[EVENT_ID]]),
 						  sizeof(pg_uuid_t));
@@ -138,11 +142,12 @@ eb_stream_is_of_part(const EbLogRow *row, int parts, int part)
 
 		hash = hash_bytes((unsigned char *) VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
 	}
-	return hash % parts == (uint32) part;
+	return hash % parts;
 }
 
-static bool
-matches(const EbSubscription *subscription, const EbLogRow *row, MemoryContext context)
+bool
+eb_stream_matches(const EbSubscription *subscription, const EbLogRow *row,
+				  MemoryContext context)
 {
 	MemoryContext old;
 	EbEvent		event;
@@ -151,6 +156,12 @@ matches(const EbSubscription *subscription, const EbLogRow *row, MemoryContext c
 
 	if (!subscription->pattern)
 		return true;
+	if (!scratch)
+	{
+		old = MemoryContextSwitchTo(CacheMemoryContext);
+		scratch = eb_pattern_scratch_create();
+		MemoryContextSwitchTo(old);
+	}
 	old = MemoryContextSwitchTo(context);
 	eb_log_row_event(row, &event);
 	result = eb_pattern_match(subscription->pattern, scratch,
@@ -183,6 +194,51 @@ eb_stream_put_row(struct ReturnSetInfo *result, const EbLogRow *row, int part)
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 }
 
+/* One look at a locked part, from after on; rows go into result. */
+typedef struct PartRead
+{
+	const EbSubscription *subscription;
+	int			part;
+	int			max;
+	ReturnSetInfo *result;
+	EbTick		looked_at;		/* last event looked at, or where it started */
+	int64		evaluated;
+	int			rows;
+	EbTick		horizon;
+	bool		held;			/* an open publisher bounds the horizon */
+} PartRead;
+
+static void
+scan_part(PartRead *r)
+{
+	const EbSubscription *subscription = r->subscription;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "pg_eventbus event being matched",
+												  ALLOCSET_DEFAULT_SIZES);
+	Snapshot	snapshot;
+	EbLogScan  *scan;
+	EbLogRow	row;
+
+	r->horizon = eb_log_horizon_held(&r->held);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = eb_log_scan_begin(r->looked_at, r->horizon, snapshot);
+	while (r->rows < r->max && r->evaluated < EB_STREAM_MAX_SCAN && eb_log_scan_next(scan, &row))
+	{
+		r->looked_at = row.tick;
+		if (DatumGetInt32(row.values[row.columns[EVENT_BUS_ID]]) != subscription->bus_id ||
+			eb_stream_part(&row, subscription->parts) != r->part)
+			continue;
+		r->evaluated++;
+		if (!eb_stream_matches(subscription, &row, context))
+			continue;
+		eb_stream_put_row(r->result, &row, r->part);
+		r->rows++;
+	}
+	eb_log_scan_end(scan);
+	UnregisterSnapshot(snapshot);
+	MemoryContextDelete(context);
+}
+
 /*
  * Read one locked part into result.  Returns the number of rows.
  */
@@ -190,58 +246,49 @@ static int
 read_part(const EbSubscription *subscription, int part, int max,
 		  ReturnSetInfo *result)
 {
+	PartRead	r = {.subscription = subscription,.part = part,.max = max,.result = result};
 	EbPosition	position;
 	EbTick		after;
-	EbTick		looked_at;
-	Snapshot	snapshot;
-	EbLogScan  *scan;
-	EbLogRow	row;
 	ReadCounts *counts;
-	MemoryContext context;
-	int			rows = 0;
-	int64		evaluated = 0;
 
 	eb_position_read(subscription, part, &position);
-	after = looked_at = eb_uuid_tick(&position.position);
-	context = AllocSetContextCreate(CurrentMemoryContext,
-									"pg_eventbus event being matched",
-									ALLOCSET_DEFAULT_SIZES);
-	{
-		EbTick		horizon = eb_log_horizon();
+	after = r.looked_at = eb_uuid_tick(&position.position);
+	scan_part(&r);
 
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		scan = eb_log_scan_begin(after, horizon, snapshot);
-	}
-	while (rows < max && evaluated < EB_STREAM_MAX_SCAN && eb_log_scan_next(scan, &row))
+	/* what became readable between the look and the arming has woken nobody */
+	while (r.rows < max && r.evaluated < EB_STREAM_MAX_SCAN)
 	{
-		looked_at = row.tick;
-		if (DatumGetInt32(row.values[row.columns[EVENT_BUS_ID]]) != subscription->bus_id ||
-			!eb_stream_is_of_part(&row, subscription->parts, part))
-			continue;
-		evaluated++;
-		if (!matches(subscription, &row, context))
-			continue;
-		eb_stream_put_row(result, &row, part);
-		rows++;
+		bool		again = eb_notify_arm_subscription(subscription->name, subscription->view,
+													   subscription->bus, subscription->bus_view);
+		EbTick		horizon = r.horizon;
+
+		if (r.held)
+			again |= eb_stream_held(subscription, horizon);
+		if (!again)
+			break;
+		scan_part(&r);
+		if (r.horizon == horizon)
+			break;				/* still the same publisher, which will wake us */
 	}
-	eb_log_scan_end(scan);
-	UnregisterSnapshot(snapshot);
-	MemoryContextDelete(context);
 
 	counts = counts_of(subscription, part);
-	counts->evaluated = evaluated;
-	counts->matched = rows;
-	if (rows == 0 && looked_at > after && !XactReadOnly &&
-		(evaluated >= WORTH_A_WRITE ||
+	counts->evaluated = r.evaluated;
+	counts->matched = r.rows;
+	if (r.rows > 0)
+		return r.rows;
+	if (r.looked_at > after && !XactReadOnly &&
+		(r.evaluated >= WORTH_A_WRITE ||
 		 eb_clock_now() - position.committed_at >= WORTH_A_WRITE_US))
 	{
-		eb_position_before(looked_at + 1, &position.position);
-		position.evaluated += evaluated;
+		eb_position_before(r.looked_at + 1, &position.position);
+		position.evaluated += r.evaluated;
 		position.committed_at = eb_clock_now();
 		eb_position_write(subscription, part, &position);
 		counts->evaluated = 0;
 	}
-	return rows;
+	else
+		eb_stream_unlock(subscription, part);
+	return 0;
 }
 
 /* Parts in the order in which they were last written, longest ago first. */
@@ -301,13 +348,6 @@ eb_read(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("subscription \"%s\" delivers to a queue", name),
 				 errhint("Receive from the queue.")));
-	if (!scratch)
-	{
-		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
-
-		scratch = eb_pattern_scratch_create();
-		MemoryContextSwitchTo(old);
-	}
 	InitMaterializedSRF(fcinfo, 0);
 	if (subscription.paused)
 		PG_RETURN_VOID();

@@ -65,7 +65,7 @@ eb_subscription_lag(PG_FUNCTION_ARGS)
 		{
 			scanned++;
 			if (DatumGetInt32(row.values[row.columns[EVENT_BUS_ID]]) != subscription.bus_id ||
-				!eb_stream_is_of_part(&row, subscription.parts, part))
+				eb_stream_part(&row, subscription.parts) != part)
 				continue;
 			if (count++ == 0)
 				first = row.tick;

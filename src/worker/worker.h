@@ -8,6 +8,7 @@
 #ifndef EB_WORKER_H
 #define EB_WORKER_H
 
+#include "clock.h"
 #include "queue/queue.h"
 
 /*
@@ -34,6 +35,24 @@
 extern bool eb_notify_arm(const EbQueue *queue);
 extern void eb_notify_pending(const EbQueue *queue, TimestampTz visible_at);
 extern void eb_notify_taken(const EbQueue *queue);
+
+/*
+ * The same for subscriptions without a queue (README.md, claims 11 to 13).
+ *
+ * Whoever puts events on a bus calls eb_notify_published(): at commit the
+ * readers of its log are woken, on channel eb_sub_<name>.
+ *
+ * A read that found nothing, or less than it was asked for, calls
+ * eb_notify_arm_subscription() after its scan; true: look once more.  If
+ * events lie above the horizon that it had, it calls eb_notify_held() with
+ * that horizon and then, whatever that returns, takes a new horizon and looks
+ * once more: the end of the publisher that holds it back wakes the bus's
+ * readers, whether it commits or aborts.
+ */
+extern void eb_notify_published(Oid bus_view, const char *bus);
+extern bool eb_notify_arm_subscription(const char *name, Oid view,
+									   const char *bus, Oid bus_view);
+extern void eb_notify_held(const char *bus, Oid bus_view, EbTick horizon);
 
 /*
  * After CREATE EXTENSION, at the first bus or queue of a database, when a

@@ -99,17 +99,33 @@ typedef struct EbDatabase
 } EbDatabase;
 
 /*
- * Wake-ups of one queue, see README.md for the protocol.  key, name and the
- * use of the slot change under the lock; a reader without it checks the key
- * before and after.
+ * What a slot is of: a queue, by its table; a bus, by its view: what
+ * publishers set and readers of its log arm; a subscription without a queue,
+ * by its view: what is announced, fed from the slot of its bus.
+ */
+typedef enum EbSlotKind
+{
+	EB_SLOT_QUEUE,
+	EB_SLOT_BUS,
+	EB_SLOT_SUBSCRIPTION
+} EbSlotKind;
+
+/*
+ * Wake-ups of one queue, bus or subscription, see README.md for the protocol.
+ * key, kind, bus, name and the use of the slot change under the lock; a reader
+ * without it checks the key before and after.
  */
 typedef struct EbNotifySlot
 {
-	pg_atomic_uint64 key;		/* database and table; see EB_SLOT_ macros */
+	pg_atomic_uint64 key;		/* database and relation; see EB_SLOT_ macros */
+	EbSlotKind	kind;
+	Oid			bus;			/* subscription: its bus's view */
 	pg_atomic_uint32 arm;		/* odd: armed; grows with each change */
 	pg_atomic_uint32 pending;	/* messages became visible since the last
 								 * NOTIFY */
 	pg_atomic_uint64 next_visible;	/* messages become visible then; EB_NEVER */
+	pg_atomic_uint64 held;		/* bus: the end of publishers with a bound up to
+								 * here makes events readable; 0: none waited for */
 	pg_atomic_uint32 prepared;	/* counts PREPAREs that wrote to the queue */
 	uint32		prepared_done;	/* notifier: all up to this one have ended */
 	TimestampTz notified_at;	/* notifier: when it last sent a NOTIFY; 0:
@@ -122,9 +138,9 @@ typedef struct EbNotifySlot
 
 #define EB_SLOT_FREE		UINT64CONST(0)
 #define EB_SLOT_DELETED		UINT64CONST(1)	/* free, but probing goes on */
-#define EB_SLOT_KEY(database, table)	(((uint64) (database) << 32) | (table))
+#define EB_SLOT_KEY(database, relation)	(((uint64) (database) << 32) | (relation))
 #define EB_SLOT_DATABASE(key)	((Oid) ((key) >> 32))
-#define EB_SLOT_TABLE(key)		((Oid) (key))
+#define EB_SLOT_RELATION(key)	((Oid) (key))
 #define EB_NEVER			((uint64) DT_NOEND)
 
 typedef struct EbWorkerShared
@@ -137,6 +153,7 @@ typedef struct EbWorkerShared
 									 * configuration */
 	bool		full;			/* more databases than entries; under the lock */
 	pg_atomic_uint32 slot_changes;	/* grows when a slot is given or taken */
+	pg_atomic_uint64 held;		/* no slot's held is above it; never falls */
 	EbDatabase	databases[EB_MAX_DATABASES];
 	int			nslots;
 	EbNotifySlot slots[FLEXIBLE_ARRAY_MEMBER];
@@ -151,8 +168,16 @@ extern EbDatabase *eb_worker_database(Oid database, bool create);
 extern void eb_worker_signal(EbWorkerState *worker);
 extern void eb_worker_signal_all(EbDatabase *db);
 
-/* Slot of a queue: number, or -1 if there is none (create: none left). */
-extern int	eb_notify_slot(Oid database, Oid table, const char *name, bool create);
+/*
+ * Slot of a queue, bus or subscription: number, or -1 if there is none.
+ * create: if it is missing; -1: none left.
+ */
+extern int	eb_notify_slot_find(Oid database, Oid relation);
+extern int	eb_notify_slot_create(Oid database, Oid relation, EbSlotKind kind,
+								  Oid bus, const char *name);
+
+/* Channel of a queue or subscription. */
+extern char *eb_notify_channel(EbSlotKind kind, const char *name);
 
 /* Give slots back.  Returns whether one had something pending. */
 extern bool eb_notify_slot_free(int slot);
@@ -160,6 +185,9 @@ extern void eb_notify_slots_free(Oid database);
 
 /* Lower an atomic to value; true if it was higher. */
 extern bool eb_atomic_lower(pg_atomic_uint64 *atomic, uint64 value);
+
+/* Raise one. */
+extern void eb_atomic_raise(pg_atomic_uint64 *atomic, uint64 value);
 
 /* ---- starting and watching a child (worker_shmem.c) ---- */
 

@@ -33,12 +33,14 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "catalog.h"
 #include "clock.h"
 #include "compat.h"
 #include "eb.h"
+#include "stream/stream.h"
 #include "worker/worker_internal.h"
 
 PGDLLEXPORT void eb_notifier_main(Datum arg);
@@ -131,7 +133,7 @@ look_at_due(void *arg)
 		const EbQueue *queue = eb_queue_lookup(NameStr(slot->name), true);
 		EbQueue		copy;
 
-		if (!queue || queue->table != EB_SLOT_TABLE(pg_atomic_read_u64(&slot->key)))
+		if (!queue || queue->table != EB_SLOT_RELATION(pg_atomic_read_u64(&slot->key)))
 		{
 			pg_atomic_write_u64(&slot->next_visible, EB_NEVER);
 			continue;
@@ -170,6 +172,39 @@ look_for_prepared(void)
 }
 
 /*
+ * Subscriptions have slots before anybody reads them, for those who only
+ * listen.  A new one gets a NOTIFY, as nobody can tell what happened before it
+ * had a slot; repeat: all of them.
+ */
+static void
+give_subscriptions_slots(bool repeat, bool prepared)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	EbSubscriptionName *names;
+	int			n = eb_subscription_list(&names);
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		found = eb_notify_slot_find(MyDatabaseId, names[i].view) >= 0;
+		int			bus = eb_notify_slot_create(MyDatabaseId, names[i].bus_view,
+												EB_SLOT_BUS, InvalidOid, names[i].bus);
+		int			number = eb_notify_slot_create(MyDatabaseId, names[i].view,
+												   EB_SLOT_SUBSCRIPTION, names[i].bus_view,
+												   names[i].name);
+
+		if (bus < 0 || number < 0)
+			break;
+		if (repeat || !found)
+		{
+			pg_atomic_fetch_or_u32(&shared->slots[number].arm, 1);
+			pg_atomic_write_u32(&shared->slots[number].pending, 1);
+		}
+		if (prepared)
+			pg_atomic_fetch_add_u32(&shared->slots[bus].prepared, 1);
+	}
+}
+
+/*
  * Every queue, as nobody can tell what happened before: at start, and when a
  * slot was taken back that had something pending.  Queues get a NOTIFY if they
  * are not empty, armed or not.
@@ -188,8 +223,9 @@ look_at_all(void *arg)
 	n = eb_queue_list(&queues);
 	for (int i = 0; i < n; i++)
 	{
-		int			number = eb_notify_slot(MyDatabaseId, queues[i].table,
-											queues[i].name, true);
+		int			number = eb_notify_slot_create(MyDatabaseId, queues[i].table,
+												   EB_SLOT_QUEUE, InvalidOid,
+												   queues[i].name);
 		EbNotifySlot *slot;
 
 		if (number < 0)
@@ -204,6 +240,7 @@ look_at_all(void *arg)
 		if (prepared)
 			pg_atomic_fetch_add_u32(&slot->prepared, 1);
 	}
+	give_subscriptions_slots(true, prepared);
 }
 
 /*
@@ -225,9 +262,12 @@ clear_prepared(void *arg)
 		shared->slots[slots[i]].prepared_done = counts[i];
 }
 
-/* Slots of queues that are gone.  Sets *arg if one of them had something pending. */
+/*
+ * Slots of what is gone, and of subscriptions that are new.  Sets *arg if
+ * one that is gone had something pending.
+ */
 static void
-free_slots(void *arg)
+change_slots(void *arg)
 {
 	bool	   *look_again = arg;
 	EbWorkerShared *shared = eb_worker_shared();
@@ -239,14 +279,17 @@ free_slots(void *arg)
 	n = eb_queue_list(&queues);
 	for (int i = 0; i < nslots; i++)
 	{
-		Oid			table = EB_SLOT_TABLE(pg_atomic_read_u64(&shared->slots[slots[i]].key));
-		bool		found = false;
+		EbNotifySlot *slot = &shared->slots[slots[i]];
+		Oid			table = EB_SLOT_RELATION(pg_atomic_read_u64(&slot->key));
+		bool		found = slot->kind != EB_SLOT_QUEUE &&
+			SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table));
 
 		for (int q = 0; q < n && !found; q++)
 			found = queues[q].table == table;
 		if (!found && eb_notify_slot_free(slots[i]))
 			*look_again = true;
 	}
+	give_subscriptions_slots(false, false);
 }
 
 /* ---- a round ---- */
@@ -258,9 +301,10 @@ send_notify(void *arg)
 
 	for (int i = 0; i < round->nnotify; i++)
 	{
-		char	   *name = NameStr(eb_worker_shared()->slots[round->notify[i]].name);
+		EbNotifySlot *slot = &eb_worker_shared()->slots[round->notify[i]];
 
-		Async_Notify(psprintf("eb_%s", name), name);
+		Async_Notify(eb_notify_channel(slot->kind, NameStr(slot->name)),
+					 NameStr(slot->name));
 	}
 }
 
@@ -286,6 +330,25 @@ inspect_due(int number, TimestampTz clock, Round *round, TimestampTz *due)
 		round->look[round->nlook++] = number;
 	else
 		*due = Min(*due, (TimestampTz) visible);
+}
+
+/* Arm a bus; true if it has something pending already. */
+static bool
+arm_bus(Oid view)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	int			number = eb_notify_slot_find(MyDatabaseId, view);
+	EbNotifySlot *slot;
+	uint32		arm;
+
+	if (number < 0)
+		return false;			/* its next publisher makes one, armed */
+	slot = &shared->slots[number];
+	arm = pg_atomic_read_u32(&slot->arm);
+	if ((arm & 1) == 0)
+		(void) pg_atomic_compare_exchange_u32(&slot->arm, &arm, arm + 1);
+	pg_memory_barrier();
+	return pg_atomic_read_u32(&slot->pending) != 0;
 }
 
 static void
@@ -326,8 +389,47 @@ inspect_pending(int number, TimestampTz now, Round *round)
 		/* nobody came, and nothing either: the next message counts */
 		(void) pg_atomic_compare_exchange_u32(&slot->arm, &arm, arm + 1);
 		pg_memory_barrier();
-		if (pg_atomic_read_u32(&slot->pending) != 0)
+		if (pg_atomic_read_u32(&slot->pending) != 0 ||
+			(slot->kind == EB_SLOT_SUBSCRIPTION && arm_bus(slot->bus)))
 			round->until = now;
+	}
+}
+
+/*
+ * Pass on what publishers have set to the subscriptions of their buses.  As
+ * with any slot: first the flag, then disarm.  Slots are looked up after
+ * that: a reader who armed the bus has made his before.  (claim 12)
+ */
+static void
+pass_on(void)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	Oid		   *buses = palloc(Max(nslots, 1) * sizeof(Oid));
+	int			nbuses = 0;
+
+	for (int i = 0; i < nslots; i++)
+	{
+		EbNotifySlot *slot = &shared->slots[slots[i]];
+
+		if (slot->kind != EB_SLOT_BUS || pg_atomic_exchange_u32(&slot->pending, 0) == 0)
+			continue;
+		if ((pg_atomic_read_u32(&slot->arm) & 1) != 0)
+			pg_atomic_fetch_add_u32(&slot->arm, 1);
+		buses[nbuses++] = EB_SLOT_RELATION(pg_atomic_read_u64(&slot->key));
+	}
+	if (nbuses == 0)
+		return;
+	pg_memory_barrier();
+	collect_slots();
+	for (int i = 0; i < nslots; i++)
+	{
+		EbNotifySlot *slot = &shared->slots[slots[i]];
+
+		for (int b = 0; slot->kind == EB_SLOT_SUBSCRIPTION && b < nbuses; b++)
+		{
+			if (slot->bus == buses[b])
+				pg_atomic_write_u32(&slot->pending, 1);
+		}
 	}
 }
 
@@ -378,8 +480,12 @@ notify_part(Round *round)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	pass_on();
 	for (int i = 0; i < nslots; i++)
-		inspect_pending(slots[i], now, round);
+	{
+		if (eb_worker_shared()->slots[slots[i]].kind != EB_SLOT_BUS)
+			inspect_pending(slots[i], now, round);
+	}
 	if (round->nnotify == 0)
 		return true;
 	if (eb_worker_run("notify", send_notify, round))
@@ -422,7 +528,7 @@ attention_part(bool *look_everywhere, TimestampTz *until)
 	{
 		asked = false;
 		freed_at = GetCurrentTimestamp();
-		ok &= eb_worker_run("forget dropped queues", free_slots, look_everywhere);
+		ok &= eb_worker_run("forget what was dropped", change_slots, look_everywhere);
 	}
 	if (pg_atomic_exchange_u32(&db->notifier_look_all, 0) != 0)
 		*look_everywhere = true;

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * worker_notify.c
- *	  Wake-ups, the backends' side: arming queues, and what a transaction
- *	  hands over when it ends.
+ *	  Wake-ups, the backends' side: arming queues and subscriptions, and what
+ *	  a transaction hands over when it ends.
  *
  * A commit with NOTIFY takes a global lock and an xid, so publishers do not:
  * they set a flag in the queue's slot, and the notifier's latch if somebody
@@ -10,6 +10,10 @@
  * only a list in local memory grows; callbacks at its end do the rest and
  * cannot fail: slots are given out before the commit, in
  * XACT_EVENT_PRE_COMMIT.
+ *
+ * Subscriptions work alike, by way of a slot for the bus: a publisher sets
+ * one flag however many subscriptions its bus has, the notifier passes it on
+ * to them (claims 11 to 13).
  *
  * When no notifier serves the database, PRE_COMMIT queues an ordinary NOTIFY.
  * It does not do so under PREPARE TRANSACTION, which the server refuses after
@@ -30,13 +34,17 @@
 #include "clock.h"
 #include "compat.h"
 #include "eb.h"
+#include "log/log.h"
 #include "shmem.h"
+#include "stream/stream.h"
 #include "worker/worker_internal.h"
 
-/* What this backend knows of a queue; kept over transactions. */
+/* What this backend knows of a queue, bus or subscription; kept over transactions. */
 typedef struct LocalQueue
 {
-	Oid			table;			/* hash key */
+	Oid			table;			/* hash key; a view if it is no queue */
+	EbSlotKind	kind;
+	Oid			bus;			/* subscription: its bus's view */
 	int			slot;			/* -1: not known */
 	uint32		arm_seen;		/* the slot's arm when we last armed */
 	bool		listed;			/* in this transaction's list, so the rest
@@ -72,7 +80,7 @@ my_database(void)
 }
 
 static LocalQueue *
-local_queue(Oid table, const char *name)
+local_queue(Oid table, EbSlotKind kind, Oid bus, const char *name)
 {
 	LocalQueue *local;
 	bool		found;
@@ -94,6 +102,8 @@ local_queue(Oid table, const char *name)
 		local->slot = -1;
 		local->arm_seen = 0;
 		local->listed = false;
+		local->kind = kind;
+		local->bus = bus;
 	}
 	if (!found || strcmp(NameStr(local->name), name) != 0)
 		namestrcpy(&local->name, name);
@@ -110,27 +120,30 @@ slot_of(LocalQueue *local)
 		pg_atomic_read_u64(&shared->slots[local->slot].key) !=
 		EB_SLOT_KEY(MyDatabaseId, local->table))
 	{
-		local->slot = eb_notify_slot(MyDatabaseId, local->table,
-									 NameStr(local->name), true);
+		local->slot = eb_notify_slot_create(MyDatabaseId, local->table, local->kind,
+											local->bus, NameStr(local->name));
 		local->arm_seen = 0;
 	}
 	return local->slot;
 }
 
-bool
-eb_notify_arm(const EbQueue *queue)
+/* Without a notifier every commit sends a NOTIFY, armed or not. */
+static bool
+notifier_ready(void)
+{
+	EbDatabase *db = eb_worker_shared() ? my_database() : NULL;
+
+	return db && pg_atomic_read_u32(&db->notifier_ready) != 0;
+}
+
+/* True: look once more. */
+static bool
+arm_slot(LocalQueue *local)
 {
 	EbWorkerShared *shared = eb_worker_shared();
-	EbDatabase *db;
-	LocalQueue *local;
 	EbNotifySlot *slot;
 	uint32		arm;
 
-	/* without a notifier every commit sends a NOTIFY, armed or not */
-	if (!shared || (db = my_database()) == NULL ||
-		pg_atomic_read_u32(&db->notifier_ready) == 0)
-		return false;
-	local = local_queue(queue->table, queue->name);
 	if (slot_of(local) < 0)
 		return false;
 	slot = &shared->slots[local->slot];
@@ -153,18 +166,54 @@ eb_notify_arm(const EbQueue *queue)
 	return true;
 }
 
+bool
+eb_notify_arm(const EbQueue *queue)
+{
+	return notifier_ready() &&
+		arm_slot(local_queue(queue->table, EB_SLOT_QUEUE, InvalidOid, queue->name));
+}
+
+bool
+eb_notify_arm_subscription(const char *name, Oid view, const char *bus, Oid bus_view)
+{
+	bool		result;
+
+	if (!notifier_ready())
+		return false;
+
+	/* the subscription first: whoever finds the bus armed finds it, too */
+	result = arm_slot(local_queue(view, EB_SLOT_SUBSCRIPTION, bus_view, name));
+	return arm_slot(local_queue(bus_view, EB_SLOT_BUS, InvalidOid, bus)) || result;
+}
+
+void
+eb_notify_held(const char *bus, Oid bus_view, EbTick horizon)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	LocalQueue *local;
+
+	if (!shared)
+		return;
+	local = local_queue(bus_view, EB_SLOT_BUS, InvalidOid, bus);
+	if (slot_of(local) < 0)
+		return;
+	eb_atomic_raise(&shared->slots[local->slot].held, horizon);
+	eb_atomic_raise(&shared->held, horizon);
+	pg_memory_barrier();		/* before the caller's next look (claim 13) */
+}
+
 static LocalQueue *
-list_queue(const EbQueue *queue)
+list_queue(Oid table, EbSlotKind kind, const char *name)
 {
 	LocalQueue *local;
 
-	if (last_listed && last_listed->table == queue->table)
+	if (last_listed && last_listed->table == table)
 		return last_listed;
 
 	/* find it now: at the transaction's end it may be too late to attach */
 	if (nlisted == 0)
 		(void) eb_worker_shared();
-	local = local_queue(queue->table, queue->name);
+	local = local_queue(table, kind, InvalidOid, name);
 	if (!local->listed)
 	{
 		if (nlisted == listed_room)
@@ -188,7 +237,7 @@ list_queue(const EbQueue *queue)
 void
 eb_notify_pending(const EbQueue *queue, TimestampTz visible_at)
 {
-	LocalQueue *local = list_queue(queue);
+	LocalQueue *local = list_queue(queue->table, EB_SLOT_QUEUE, queue->name);
 
 	if (visible_at == 0)
 		local->visible = true;
@@ -199,7 +248,13 @@ eb_notify_pending(const EbQueue *queue, TimestampTz visible_at)
 void
 eb_notify_taken(const EbQueue *queue)
 {
-	list_queue(queue)->taken = true;
+	list_queue(queue->table, EB_SLOT_QUEUE, queue->name)->taken = true;
+}
+
+void
+eb_notify_published(Oid bus_view, const char *bus)
+{
+	list_queue(bus_view, EB_SLOT_BUS, bus)->visible = true;
 }
 
 void
@@ -305,6 +360,35 @@ tell(bool aborted)
 		eb_worker_active();
 }
 
+/*
+ * Wake the readers of buses whose events a publisher held back that has ended;
+ * ANY_BOUND: whatever it was (claim 13).
+ */
+#define ANY_BOUND	UINT64CONST(0)
+
+static void
+wake_held(EbTick bound)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	EbDatabase *db = my_database();
+
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		EbNotifySlot *slot = &shared->slots[i];
+		EbTick		held = pg_atomic_read_u64(&slot->held);
+
+		if (held == 0 || held < bound ||
+			EB_SLOT_DATABASE(pg_atomic_read_u64(&slot->key)) != MyDatabaseId)
+			continue;
+		pg_atomic_write_u64(&slot->held, 0);
+		pg_atomic_write_u32(&slot->pending, 1);
+		pg_memory_barrier();
+		ConditionVariableBroadcast(&slot->waiters);
+		if (db)
+			eb_notifier_wake(db);
+	}
+}
+
 void
 eb_worker_active(void)
 {
@@ -313,6 +397,28 @@ eb_worker_active(void)
 	if (db && pg_atomic_read_u32(&db->active) == 0 &&
 		pg_atomic_exchange_u32(&db->active, 1) == 0)
 		eb_worker_signal(&db->workers[EB_WORKER_MAINTAINER]);
+}
+
+char *
+eb_notify_channel(EbSlotKind kind, const char *name)
+{
+	return psprintf(kind == EB_SLOT_QUEUE ? "eb_%s" : "eb_sub_%s", name);
+}
+
+/* NOTIFY for the subscriptions of a bus; InvalidOid: of all of them. */
+static void
+notify_subscriptions(Oid bus)
+{
+	EbSubscriptionName *names;
+	int			n = eb_subscription_list(&names);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (OidIsValid(bus) && names[i].bus_view != bus)
+			continue;
+		Async_Notify(eb_notify_channel(EB_SLOT_SUBSCRIPTION, names[i].name),
+					 names[i].name);
+	}
 }
 
 /*
@@ -324,7 +430,7 @@ prepare_to_tell(bool can_notify)
 {
 	EbWorkerShared *shared = eb_worker_shared();
 	EbDatabase *db = shared ? my_database() : NULL;
-	bool		ready = db && pg_atomic_read_u32(&db->notifier_ready) != 0;
+	bool		ready = notifier_ready();
 
 	/* first use, if nobody told the launcher: a restored or copied database */
 	if (shared && !db && nlisted > 0)
@@ -334,9 +440,19 @@ prepare_to_tell(bool can_notify)
 	{
 		LocalQueue *local = listed[i];
 
-		if ((!shared || slot_of(local) < 0 || !ready) && local->visible && can_notify)
-			Async_Notify(psprintf("eb_%s", NameStr(local->name)),
+		if ((shared && slot_of(local) >= 0 && ready) || !local->visible || !can_notify)
+			continue;
+		if (local->kind == EB_SLOT_QUEUE)
+			Async_Notify(eb_notify_channel(EB_SLOT_QUEUE, NameStr(local->name)),
 						 NameStr(local->name));
+		else
+		{
+			/* one that held others back wakes their readers, too */
+			bool		held = shared && eb_log_bound() != 0 &&
+				pg_atomic_read_u64(&shared->held) >= eb_log_bound();
+
+			notify_subscriptions(held ? InvalidOid : local->table);
+		}
 	}
 }
 
@@ -378,9 +494,11 @@ eb_notify_prepared_ended(void)
 			pg_atomic_read_u32(&slot->prepared) == slot->prepared_done)
 			continue;
 		pg_atomic_write_u32(&slot->pending, 1);
-		pg_atomic_write_u64(&slot->next_visible, 0);	/* look for delayed ones */
+		if (slot->kind == EB_SLOT_QUEUE)
+			pg_atomic_write_u64(&slot->next_visible, 0);	/* look for delayed ones */
 		ConditionVariableBroadcast(&slot->waiters);
 	}
+	wake_held(ANY_BOUND);
 	if (pg_atomic_read_u32(&shared->prepared_wake) != 0)
 	{
 		/* queues that it made may have lost their slots meanwhile */
@@ -458,8 +576,16 @@ eb_notify_at_xact(XactEvent event)
 		case XACT_EVENT_ABORT:
 			if (eb_worker_shared())
 			{
+				EbTick		bound = eb_log_ended_bound();
+
 				if (nlisted > 0)
 					tell(event == XACT_EVENT_ABORT);
+				if (bound != 0)
+				{
+					pg_memory_barrier();	/* the bound is withdrawn (claim 13) */
+					if (pg_atomic_read_u64(&eb_worker_shared()->held) >= bound)
+						wake_held(bound);
+				}
 				if (event == XACT_EVENT_COMMIT && eb_preloaded())
 					wake_workers();
 			}

@@ -60,7 +60,7 @@ static BackgroundWorkerHandle *handles[EB_MAX_DATABASES][EB_WORKER_KINDS];
 static int
 slot_count(void)
 {
-	return eb_max_queues + eb_max_queues / 2;
+	return eb_max_queues * 2 + 64;
 }
 
 Size
@@ -107,6 +107,7 @@ eb_worker_shmem_init(void *section)
 	ConditionVariableInit(&shared->stopped);
 	pg_atomic_init_u32(&shared->rescan, 1);
 	pg_atomic_init_u32(&shared->slot_changes, 0);
+	pg_atomic_init_u64(&shared->held, 0);
 
 	/* one that was prepared before a restart may have done so */
 	pg_atomic_init_u32(&shared->prepared_wake, max_prepared_xacts > 0);
@@ -132,6 +133,7 @@ eb_worker_shmem_init(void *section)
 		pg_atomic_init_u32(&slot->arm, 0);
 		pg_atomic_init_u32(&slot->pending, 0);
 		pg_atomic_init_u64(&slot->next_visible, EB_NEVER);
+		pg_atomic_init_u64(&slot->held, 0);
 		pg_atomic_init_u32(&slot->prepared, 0);
 		ConditionVariableInit(&slot->waiters);
 	}
@@ -224,7 +226,19 @@ eb_atomic_lower(pg_atomic_uint64 *atomic, uint64 value)
 	return false;
 }
 
-/* ---- slots of queues ---- */
+void
+eb_atomic_raise(pg_atomic_uint64 *atomic, uint64 value)
+{
+	uint64		old = pg_atomic_read_u64(atomic);
+
+	while (value > old)
+	{
+		if (pg_atomic_compare_exchange_u64(atomic, &old, value))
+			return;
+	}
+}
+
+/* ---- slots ---- */
 
 static int
 find_slot(EbWorkerShared *shared, uint64 key, int *free_slot)
@@ -249,17 +263,28 @@ find_slot(EbWorkerShared *shared, uint64 key, int *free_slot)
 }
 
 int
-eb_notify_slot(Oid database, Oid table, const char *name, bool create)
+eb_notify_slot_find(Oid database, Oid relation)
 {
 	EbWorkerShared *shared = eb_worker_shared();
-	uint64		key = EB_SLOT_KEY(database, table);
 	int			free_slot;
 	int			i;
 
 	LWLockAcquire(&shared->lock, LW_SHARED);
-	i = find_slot(shared, key, &free_slot);
+	i = find_slot(shared, EB_SLOT_KEY(database, relation), &free_slot);
 	LWLockRelease(&shared->lock);
-	if (i >= 0 || !create)
+	return i;
+}
+
+int
+eb_notify_slot_create(Oid database, Oid relation, EbSlotKind kind, Oid bus,
+					  const char *name)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	uint64		key = EB_SLOT_KEY(database, relation);
+	int			free_slot;
+	int			i = eb_notify_slot_find(database, relation);
+
+	if (i >= 0)
 		return i;
 
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
@@ -277,8 +302,11 @@ eb_notify_slot(Oid database, Oid table, const char *name, bool create)
 		pg_atomic_write_u32(&slot->pending, 0);
 		pg_atomic_write_u64(&slot->next_visible, EB_NEVER);
 		slot->prepared_done = pg_atomic_read_u32(&slot->prepared);
+		pg_atomic_write_u64(&slot->held, 0);
 		slot->notified_at = 0;
 		slot->repeat_ms = 0;
+		slot->kind = kind;
+		slot->bus = bus;
 		namestrcpy(&slot->name, name);
 		pg_write_barrier();
 		pg_atomic_write_u64(&slot->key, key);

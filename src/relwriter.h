@@ -46,10 +46,10 @@ extern EbRelWriter *eb_relwriter_open(Oid relid, EbIndexWanted wanted, void *arg
 extern Relation eb_relwriter_relation(EbRelWriter *writer);
 
 /*
- * Write at the end of the table only, never into free space before it, so
- * that the order of rows is about that of writing.
+ * Write into the last "within" blocks of the table only, never into free space
+ * before them, so that the order of rows is about that of writing.
  */
-extern void eb_relwriter_append_only(EbRelWriter *writer);
+extern void eb_relwriter_append_only(EbRelWriter *writer, BlockNumber within);
 
 /*
  * An empty slot for the next row: fill tts_values and tts_isnull (all of

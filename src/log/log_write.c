@@ -160,7 +160,7 @@ find_leaf(EbLogWriter *writer, int16 class, TimestampTz at)
 	leaf->relid = relid;
 	leaf->asked_index = InvalidOid;
 	leaf->writer = eb_relwriter_open(relid, leaf_index_wanted, leaf);
-	eb_relwriter_append_only(leaf->writer);
+	eb_relwriter_append_only(leaf->writer, EB_LOG_TAIL / 2);
 	eb_log_columns(RelationGetDescr(eb_relwriter_relation(leaf->writer)),
 				   leaf->columns);
 	leaf->next = writer->leaves;

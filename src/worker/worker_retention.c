@@ -21,9 +21,10 @@
  * TABLE does it, with a lock_timeout.  Leaves that somebody detached himself
  * have no mark, and are left alone.
  *
- * A leaf that is closed gets a btree on id, which is built in bulk for a
- * fraction of what keeping one up costs while rows come in, and one VACUUM
- * FREEZE, so that no anti-wraparound vacuum comes upon it when it is detached.
+ * A leaf that is closed gets btrees on id, on correlation id, and on source,
+ * type and id, which are built in bulk for a fraction of what keeping them up
+ * costs while rows come in, and one VACUUM FREEZE, so that no anti-wraparound
+ * vacuum comes upon it when it is detached.
  *
  *-------------------------------------------------------------------------
  */
@@ -614,6 +615,11 @@ index_leaf(void *arg)
 	if (leaf->busy)
 		return;
 	eb_owner_begin(&owner);
+	eb_sql_execute("CREATE INDEX ON eb.%s (correlation_id) WHERE correlation_id IS NOT NULL",
+				   quote_identifier(leaf->name));
+	eb_sql_execute("CREATE INDEX ON eb.%s (source, detail_type, id)", quote_identifier(leaf->name));
+
+	/* last: it is how a leaf is known to have them all */
 	eb_sql_execute("CREATE INDEX ON eb.%s (id)", quote_identifier(leaf->name));
 	eb_owner_end(&owner);
 }

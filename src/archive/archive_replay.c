@@ -346,6 +346,33 @@ eb_replay_set_state(const char *name, const char *state, const char *error)
 	eb_owner_end(&owner);
 }
 
+/*
+ * Change it for a user, if it is one of from.  A chunk under way holds the row
+ * when it has begun or ended the replay: wait for it, and look again.
+ */
+static void
+change_state(EbReplay *replay, const char *state, const char *from, const char *what)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+	uint64		changed;
+
+	eb_owner_begin(&owner);
+	eb_sql_arg_text(&args, replay->name);
+	eb_sql_arg_text(&args, state);
+	eb_sql_arg_text(&args, from);
+	changed = eb_sql_run("UPDATE eb.replays SET state = $2, error = NULL,"
+						 " ended_at = CASE WHEN $2 = 'CANCELLED' THEN pg_catalog.clock_timestamp() END"
+						 " WHERE name = $1 AND state = ANY ($3::text[])", &args);
+	eb_owner_end(&owner);
+	if (changed == 0)
+	{
+		replay = eb_replay_get(replay->name);
+		if (replay)
+			refuse_state(replay, what);
+	}
+}
+
 Datum
 eb_pause_replay(PG_FUNCTION_ARGS)
 {
@@ -354,7 +381,7 @@ eb_pause_replay(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eb.pause_replay()");
 	if (strcmp(replay->state, "STARTING") != 0 && strcmp(replay->state, "RUNNING") != 0)
 		refuse_state(replay, "pause");
-	eb_replay_set_state(replay->name, "PAUSED", NULL);
+	change_state(replay, "PAUSED", "{STARTING,RUNNING}", "pause");
 	PG_RETURN_VOID();
 }
 
@@ -366,7 +393,7 @@ eb_resume_replay(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eb.resume_replay()");
 	if (strcmp(replay->state, "PAUSED") != 0 && strcmp(replay->state, "FAILED") != 0)
 		refuse_state(replay, "resume");
-	eb_replay_set_state(replay->name, "STARTING", NULL);
+	change_state(replay, "STARTING", "{PAUSED,FAILED}", "resume");
 	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }
@@ -381,8 +408,8 @@ eb_cancel_replay(PG_FUNCTION_ARGS)
 		refuse_state(replay, "cancel");
 
 	/* with the lock in hand nobody is in the middle of a chunk */
-	eb_replay_set_state(replay->name,
-						eb_replay_lock(replay->name, false) ? "CANCELLED" : "CANCELLING", NULL);
+	change_state(replay, eb_replay_lock(replay->name, false) ? "CANCELLED" : "CANCELLING",
+				 "{STARTING,RUNNING,PAUSED,FAILED,CANCELLING}", "cancel");
 	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }

@@ -91,6 +91,12 @@ extern void eb_log_announce(void);
 extern void eb_log_mark_ids(EbTick last);
 
 /*
+ * For ids of messages: before the first is taken, go on above what was taken
+ * before a crash; eb_log_mark_ids() follows.
+ */
+extern void eb_log_adopt_mark(void);
+
+/*
  * Events below this tick belong to transactions that have ended.  Take
  * GetLatestSnapshot() after it, and read with that.
  */

@@ -28,7 +28,8 @@
  *    before it in WAL, so the mark survived as well; the first publisher or
  *    reader after a start raises the clock to it.  So a clock that stands
  *    back after crash, promotion or restore does not make ids below those
- *    that readers have passed.
+ *    that readers have passed.  Message ids keep to the mark as well: the
+ *    order of FIFO queues is theirs.
  *
  * Without shared memory the open publishers are the holders of
  * RowExclusiveLock on eb.events: the horizon is the clock from before the
@@ -188,8 +189,7 @@ eb_log_announce(void)
 {
 	HorizonSection *horizon = eb_shmem_section(EB_SHMEM_HORIZON);
 
-	if (!mark_known)
-		adopt_mark(horizon);
+	eb_log_adopt_mark();
 	if (!announced && horizon)
 	{
 		PublisherSlot *slot = &horizon->slots[EB_MY_PROC_NUMBER];
@@ -202,6 +202,13 @@ eb_log_announce(void)
 		LWLockRelease(&horizon->lock);
 		announced = true;
 	}
+}
+
+void
+eb_log_adopt_mark(void)
+{
+	if (!mark_known)
+		adopt_mark(eb_shmem_section(EB_SHMEM_HORIZON));
 }
 
 void
@@ -323,8 +330,7 @@ eb_log_horizon_held(bool *held)
 	EbTick		result;
 
 	*held = false;
-	if (!mark_known)
-		adopt_mark(horizon);
+	eb_log_adopt_mark();
 	if (!horizon)
 	{
 		LOCKTAG		tag;

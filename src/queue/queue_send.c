@@ -387,6 +387,8 @@ send_to_queue(EbSendBatch *batch, QueueBatch *qb, int64 *message_ids)
 	if (queue->fifo)
 		fifo = eb_fifo_send_lock(queue, table, n, deliveries);
 
+	/* ids go on from where they were before a crash: FIFO order is theirs */
+	eb_log_adopt_mark();
 	tick = eb_clock_take(n);
 	for (int i = 0; i < n; i++)
 	{
@@ -402,6 +404,7 @@ send_to_queue(EbSendBatch *batch, QueueBatch *qb, int64 *message_ids)
 			visible[i] = now + delay;
 		}
 	}
+	eb_log_mark_ids(tick);
 
 	/*
 	 * a duplicate gets the first message's id, and its delivery leaves the

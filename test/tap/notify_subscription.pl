@@ -22,6 +22,13 @@ my $put = q(SELECT count(eb.put_event('shop', 'Placed', '{}', 'orders')));
 my $put_other = q(SELECT count(eb.put_event('shop', 'Placed', '{}', 'other')));
 
 # Read all there is and commit: afterwards the subscription is armed.
+# What a wait brings, each once: a wake-up may be repeated.
+sub wakes
+{
+	my %seen;
+	return grep { !$seen{$_}++ } $reader->wait;
+}
+
 sub drain
 {
 	my $n = 0;
@@ -61,13 +68,13 @@ for my $end ('COMMIT', 'ROLLBACK')
 {
 	$holder->query("BEGIN; $put_other");
 	$node->safe_psql('postgres', $put);
-	is_deeply([ $reader->wait ], [ 'eb_sub_audit audit' ], 'committed while another publisher is open: a wake-up');
+	is_deeply([ wakes() ], [ 'eb_sub_audit audit' ], 'committed while another publisher is open: a wake-up');
 	is_deeply([ $reader->query(q(SELECT count(*) FROM eb.read('audit'))) ], [0], 'but it cannot be read yet');
 	is_deeply([ $reader->quiet ], [], 'and the reader sleeps');
 	$node->safe_psql('postgres', $put_other);
 	is_deeply([ $reader->quiet ], [], 'also while younger publishers come and go');
 	$holder->query($end);
-	is_deeply([ $reader->wait ], [ 'eb_sub_audit audit' ], "$end of the older one wakes");
+	is_deeply([ wakes() ], [ 'eb_sub_audit audit' ], "$end of the older one wakes");
 	is(drain(), 1, 'and the event is read');
 }
 
@@ -90,7 +97,7 @@ for my $restart (0, 1)
 		is_deeply([ $reader->query(q(SELECT count(*) FROM eb.read('audit'))) ], [0], 'still');
 		is_deeply([ $reader->quiet ], [], 'no notification');
 		$node->safe_psql('postgres', "$end PREPARED 'older'");
-		is_deeply([ $reader->wait ], [ 'eb_sub_audit audit' ], "$end PREPARED wakes" . ($restart ? ' across a restart' : ''));
+		is_deeply([ wakes() ], [ 'eb_sub_audit audit' ], "$end PREPARED wakes" . ($restart ? ' across a restart' : ''));
 		is(drain(), 1, 'and the event is read');
 		$reader->quiet;
 	}
@@ -108,7 +115,7 @@ for my $restart (0, 1)
 	}
 	is_deeply([ $reader->quiet ], [], 'no notification');
 	$node->safe_psql('postgres', "COMMIT PREPARED 'event'");
-	is_deeply([ $reader->wait ], [ 'eb_sub_audit audit' ], 'COMMIT PREPARED of an event wakes');
+	is_deeply([ wakes() ], [ 'eb_sub_audit audit' ], 'COMMIT PREPARED of an event wakes');
 	is(drain(), 1, 'and the event is read');
 }
 

@@ -10,7 +10,16 @@
 #include <stdarg.h>
 
 #include "lib/stringinfo.h"
+
+/* From 17 on the header has some of these inline, or under other names. */
+#define utf8_to_unicode header_utf8_to_unicode
+#define unicode_to_utf8 header_unicode_to_utf8
 #include "mb/pg_wchar.h"
+#undef utf8_to_unicode
+#undef unicode_to_utf8
+extern pg_wchar utf8_to_unicode(const unsigned char *s);
+extern unsigned char *unicode_to_utf8(pg_wchar c, unsigned char *s);
+
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -494,3 +503,15 @@ qsort_arg(void *base, size_t n, size_t size, qsort_arg_comparator cmp, void *arg
 {
 	qsort_r(base, n, size, cmp, arg);
 }
+
+/* Where the header renames it, the harness still calls it by its old name. */
+#ifdef pg_utf_mblen
+#undef pg_utf_mblen
+extern int	pg_utf_mblen(const unsigned char *s);
+
+int
+pg_utf_mblen(const unsigned char *s)
+{
+	return pg_utf_mblen_private(s);
+}
+#endif

@@ -15,6 +15,7 @@
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "port/pg_bswap.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
@@ -150,13 +151,20 @@ eb_tick_uuid(EbTick tick, pg_uuid_t *uuid)
 EbTick
 eb_uuid_tick(const pg_uuid_t *uuid)
 {
-	const unsigned char *d = uuid->data;
-	uint64		ms = (uint64) d[0] << 40 | (uint64) d[1] << 32 |
-		(uint64) d[2] << 24 | (uint64) d[3] << 16 | (uint64) d[4] << 8 | d[5];
-	uint32		rand_a = (uint32) (d[6] & 0x0f) << 8 | d[7];
-	uint32		counter = (rand_a & 3) << 10 | (uint32) (d[8] & 0x3f) << 4 |
-		d[9] >> 4;
-	int64		us = (int64) (ms * 1000 + (rand_a >> 2)) - UNIX_EPOCH_OFFSET;
+	uint64		words[2];
+	uint64		ms;
+	uint32		rand_a;
+	uint32		counter;
+	int64		us;
+
+	/* scans of the log do this for every row */
+	memcpy(words, uuid->data, sizeof(words));
+	words[0] = pg_ntoh64(words[0]);
+	words[1] = pg_ntoh64(words[1]);
+	ms = words[0] >> 16;
+	rand_a = (uint32) (words[0] & 0x0fff);
+	counter = (rand_a & 3) << 10 | (uint32) ((words[1] >> 52) & 0x03ff);
+	us = (int64) (ms * 1000 + (rand_a >> 2)) - UNIX_EPOCH_OFFSET;
 
 	return eb_time_tick(us) | counter;
 }

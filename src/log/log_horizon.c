@@ -68,14 +68,15 @@
 
 typedef struct PublisherSlot
 {
-	pg_atomic_uint64 bound;		/* 0: no open publisher; written by its backend */
+	pg_atomic_uint64 bound;		/* 0: no open publisher; written by its
+								 * backend */
 	Oid			database;		/* written under the shared lock, before bound */
 } PublisherSlot;
 
 typedef struct HorizonSection
 {
 	LWLock		lock;			/* publishers shared, readers exclusive */
-	pg_atomic_uint32 late_rows;	/* see log_scan.c */
+	pg_atomic_uint32 late_rows; /* see log_scan.c */
 	int			nadopted;		/* under the exclusive lock */
 	Oid			adopted[MAX_ADOPTED];
 	int			nslots;

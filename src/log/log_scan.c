@@ -15,7 +15,7 @@
  *    read once, its rows are sorted with what was read before, and a row is
  *    handed out once its id is below the least id of all ranges not yet read.
  * 2. Ranges are learned only when EB_LOG_TAIL blocks lie behind them; the
- *    blocks after that, the tail, are looked at in every scan.
+ *    blocks after that, the tail, are looked at, or read, in every scan.
  * 3. Rows that come into a learned range afterwards have ids at or above the
  *    horizon of the time of learning: all rows below it were there already,
  *    since their transactions had ended.  So old directories never hide an
@@ -453,7 +453,12 @@ stream_open(EbLogScan *scan, Stream *stream)
 	directory_extend(stream, scan->snapshot);
 	stream->next_range = first_range(stream->directory, scan->after);
 	tail = stream->directory->nranges * EB_LOG_RANGE;
-	stream->tail_least = look_at_blocks(stream, tail, stream->nblocks).min;
+
+	/* no range before it is wanted: it will be read, so need not be looked at */
+	if (stream->next_range < stream->directory->nranges)
+		stream->tail_least = look_at_blocks(stream, tail, stream->nblocks).min;
+	else
+		stream->tail_least = 0;
 }
 
 /* Below it no row is left that was not read. */

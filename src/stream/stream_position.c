@@ -182,12 +182,17 @@ eb_position_read(const EbSubscription *subscription, int part, EbPosition *posit
 		table_tuple_fetch_row_version(rel, &place->tid, SnapshotSelf, slot) &&
 		is_row_of(slot, subscription, part))
 		take_row(slot, position);
-	else if (find_by_index(rel, subscription, part, position) ||
-			 find_by_index(rel, subscription, part, position))
-		place->tid = position->tid; /* the second time: without the part's lock
-									 * an update may get past the first */
 	else
-		eb_error_missing("subscription", subscription->name, NULL); /* dropped meanwhile */
+	{
+		found = find_by_index(rel, subscription, part, position);
+
+		/* without the part's lock an update may slip past the first scan */
+		if (!found)
+			found = find_by_index(rel, subscription, part, position);
+		if (!found)				/* dropped meanwhile */
+			eb_error_missing("subscription", subscription->name, NULL);
+		place->tid = position->tid;
+	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, AccessShareLock);
 }

@@ -135,6 +135,7 @@ stored_pattern(const char *name)
 	eb_owner_begin(&owner);
 	eb_sql_arg_text(&args, name);
 	text = eb_sql_value("SELECT pattern FROM eb.subscriptions WHERE name = $1", &args);
+
 	eb_owner_end(&owner);
 	return text ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))) : NULL;
 }

@@ -268,7 +268,8 @@ read_part(const EbSubscription *subscription, int part, int max,
 			break;
 		scan_part(&r);
 		if (r.horizon == horizon)
-			break;				/* still the same publisher, which will wake us */
+			break;				/* still the same publisher, which will wake
+								 * us */
 	}
 
 	counts = counts_of(subscription, part);

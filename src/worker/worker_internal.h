@@ -124,8 +124,9 @@ typedef struct EbNotifySlot
 	pg_atomic_uint32 pending;	/* messages became visible since the last
 								 * NOTIFY */
 	pg_atomic_uint64 next_visible;	/* messages become visible then; EB_NEVER */
-	pg_atomic_uint64 held;		/* bus: the end of publishers with a bound up to
-								 * here makes events readable; 0: none waited for */
+	pg_atomic_uint64 held;		/* bus: the end of publishers with a bound up
+								 * to here makes events readable; 0: none
+								 * waited for */
 	pg_atomic_uint32 prepared;	/* counts PREPAREs that wrote to the queue */
 	uint32		prepared_done;	/* notifier: all up to this one have ended */
 	TimestampTz notified_at;	/* notifier: when it last sent a NOTIFY; 0:

@@ -282,7 +282,7 @@ change_slots(void *arg)
 		EbNotifySlot *slot = &shared->slots[slots[i]];
 		Oid			table = EB_SLOT_RELATION(pg_atomic_read_u64(&slot->key));
 		bool		found = slot->kind != EB_SLOT_QUEUE &&
-			SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table));
+		SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table));
 
 		for (int q = 0; q < n && !found; q++)
 			found = queues[q].table == table;

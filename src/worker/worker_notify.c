@@ -399,7 +399,7 @@ eb_worker_active(void)
 		eb_worker_signal(&db->workers[EB_WORKER_MAINTAINER]);
 }
 
-char *
+char	   *
 eb_notify_channel(EbSlotKind kind, const char *name)
 {
 	return psprintf(kind == EB_SLOT_QUEUE ? "eb_%s" : "eb_sub_%s", name);
@@ -449,7 +449,7 @@ prepare_to_tell(bool can_notify)
 		{
 			/* one that held others back wakes their readers, too */
 			bool		held = shared && eb_log_bound() != 0 &&
-				pg_atomic_read_u64(&shared->held) >= eb_log_bound();
+			pg_atomic_read_u64(&shared->held) >= eb_log_bound();
 
 			notify_subscriptions(held ? InvalidOid : local->table);
 		}
@@ -582,7 +582,8 @@ eb_notify_at_xact(XactEvent event)
 					tell(event == XACT_EVENT_ABORT);
 				if (bound != 0)
 				{
-					pg_memory_barrier();	/* the bound is withdrawn (claim 13) */
+					pg_memory_barrier();	/* the bound is withdrawn (claim
+											 * 13) */
 					if (pg_atomic_read_u64(&eb_worker_shared()->held) >= bound)
 						wake_held(bound);
 				}

@@ -31,6 +31,7 @@
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -119,6 +120,11 @@ look_at_subscription(Wait *wait)
 static void
 look(Wait *wait)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "pg_eventbus look of eb.wait",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
 	PushActiveSnapshot(GetTransactionSnapshot());
 	AcceptInvalidationMessages();
 	wait->more = false;
@@ -127,6 +133,8 @@ look(Wait *wait)
 	else
 		look_at_subscription(wait);
 	PopActiveSnapshot();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 }
 
 /* Sleep, at most until then, or until the queue's slot is broadcast to. */

@@ -17,7 +17,7 @@ $node->safe_psql(
 	SELECT eb.put_event('load', 'Load', jsonb_build_object('n', i), bus => 'short') FROM generate_series(1, 3000) i;));
 my $leaf = $node->safe_psql('postgres', 'SELECT tableoid::regclass FROM eb.events LIMIT 1');
 my $index = "SELECT count(*) FROM pg_index JOIN pg_class c ON c.oid = indexrelid JOIN pg_am a ON a.oid = c.relam
-	WHERE indrelid = '%s'::regclass AND amname = 'btree'";
+	WHERE indrelid = '%s'::regclass AND amname = 'btree' AND pg_get_indexdef(indexrelid, 1, true) = 'id'";
 is($node->safe_psql('postgres', sprintf($index, $leaf)), '0', 'no btree while it is open');
 
 $node->append_conf('postgresql.conf', "eb.clock_offset = 2h\n");

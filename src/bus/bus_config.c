@@ -48,54 +48,15 @@
 #include "queue/queue.h"
 #include "worker/worker.h"
 
-#define MAX_ARGS 16
-
-/* Arguments of a statement. */
-typedef struct Args
-{
-	int			n;
-	Oid			types[MAX_ARGS];
-	Datum		values[MAX_ARGS];
-	char		nulls[MAX_ARGS];
-} Args;
-
 /* The version that this transaction took last, and may use again. */
 static int64 own_version = 0;
-
-static void
-add_arg(Args *args, Oid type, Datum value, bool isnull)
-{
-	Assert(args->n < MAX_ARGS);
-	args->types[args->n] = type;
-	args->values[args->n] = value;
-	args->nulls[args->n] = isnull ? 'n' : ' ';
-	args->n++;
-}
-
-static void
-add_text(Args *args, const char *text)
-{
-	add_arg(args, TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
-}
-
-static void
-add_jsonb(Args *args, Jsonb *json)
-{
-	add_arg(args, JSONBOID, JsonbPGetDatum(json), json == NULL);
-}
-
-static uint64
-run(const char *sql, Args *args)
-{
-	return eb_sql_with_args(sql, args->n, args->types, args->values, args->nulls);
-}
 
 /*
  * The rows of a query, columns as text joined by separator: a list for a
  * message, or a single value.  NULL if there is no row.
  */
 static char *
-query(const char *sql, Args *args, const char *separator)
+query(const char *sql, EbSqlArgs *args, const char *separator)
 {
 	MemoryContext context = CurrentMemoryContext;
 	char	   *result = NULL;
@@ -157,10 +118,10 @@ next_of(const char *sequence)
 static int64
 lock_bus(const char *bus, const char *strength)
 {
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	char	   *version;
 
-	add_text(&args, bus);
+	eb_sql_arg_text(&args, bus);
 	version = query(psprintf("SELECT rules_version FROM eb.buses WHERE name = $1 FOR %s",
 							 strength), &args, "");
 	if (!version)
@@ -176,14 +137,14 @@ lock_bus(const char *bus, const char *strength)
 static int64
 take_version(const char *bus, int64 current)
 {
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 
 	if (own_version != 0 && own_version == current)
 		return current;
 	own_version = next_of("rules_version_seq");
-	add_text(&args, bus);
-	add_arg(&args, INT8OID, Int64GetDatum(own_version), false);
-	(void) run("UPDATE eb.buses SET rules_version = $2 WHERE name = $1", &args);
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg(&args, INT8OID, Int64GetDatum(own_version), false);
+	(void) eb_sql_run("UPDATE eb.buses SET rules_version = $2 WHERE name = $1", &args);
 	return own_version;
 }
 
@@ -201,7 +162,7 @@ eb_bus_create(const char *name, const Interval *retention, const char *descripti
 {
 	Oid			creator = GetUserId();
 	EbOwnerContext owner;
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	int16		class;
 	int32		bus_id;
 	Oid			view;
@@ -227,15 +188,15 @@ eb_bus_create(const char *name, const Interval *retention, const char *descripti
 		eb_sql_execute("GRANT SELECT, INSERT, TRUNCATE ON eb.%s TO %s WITH GRANT OPTION",
 					   quote_identifier(psprintf("bus_%s", name)),
 					   quote_identifier(GetUserNameFromId(creator, false)));
-	add_text(&args, name);
-	add_arg(&args, INT4OID, Int32GetDatum(bus_id), false);
-	add_arg(&args, OIDOID, ObjectIdGetDatum(view), false);
-	add_arg(&args, INTERVALOID, IntervalPGetDatum(retention), retention == NULL);
-	add_arg(&args, INT2OID, Int16GetDatum(class), false);
-	add_arg(&args, INT8OID, Int64GetDatum(next_of("rules_version_seq")), false);
-	add_text(&args, description);
-	add_arg(&args, BOOLOID, BoolGetDatum(content_dedup), false);
-	(void) run("INSERT INTO eb.buses (name, bus_id, log_view, retention, class,"
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg(&args, INT4OID, Int32GetDatum(bus_id), false);
+	eb_sql_arg(&args, OIDOID, ObjectIdGetDatum(view), false);
+	eb_sql_arg(&args, INTERVALOID, IntervalPGetDatum(retention), retention == NULL);
+	eb_sql_arg(&args, INT2OID, Int16GetDatum(class), false);
+	eb_sql_arg(&args, INT8OID, Int64GetDatum(next_of("rules_version_seq")), false);
+	eb_sql_arg_text(&args, description);
+	eb_sql_arg(&args, BOOLOID, BoolGetDatum(content_dedup), false);
+	(void) eb_sql_run("INSERT INTO eb.buses (name, bus_id, log_view, retention, class,"
 			   " rules_version, description, content_dedup)"
 			   " VALUES ($1, $2, $3::regclass, $4, $5, $6, $7, $8)", &args);
 	eb_once_create(EB_ONCE_BUS, name, dedup_window);
@@ -288,19 +249,19 @@ eb_update_bus(PG_FUNCTION_ARGS)
 	Interval   *retention = PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1);
 	const EbBus *bus = eb_bus_lookup(name, false);
 	EbOwnerContext owner;
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 
 	PreventCommandIfReadOnly("eb.update_bus()");
 	eb_check_view_privilege(bus->view, EB_BUS_ADMIN, "bus", name);
-	add_text(&args, name);
-	add_arg(&args, INTERVALOID, IntervalPGetDatum(retention), retention == NULL);
-	add_arg(&args, INT2OID, Int16GetDatum(eb_log_class_ensure(retention)), false);
-	add_text(&args, optional_text(fcinfo, 2));
-	add_arg(&args, BOOLOID, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), PG_ARGISNULL(4));
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg(&args, INTERVALOID, IntervalPGetDatum(retention), retention == NULL);
+	eb_sql_arg(&args, INT2OID, Int16GetDatum(eb_log_class_ensure(retention)), false);
+	eb_sql_arg_text(&args, optional_text(fcinfo, 2));
+	eb_sql_arg(&args, BOOLOID, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), PG_ARGISNULL(4));
 	if (!PG_ARGISNULL(3))
 		(void) eb_once_check_ttl(EB_ONCE_BUS, name, "dedup_window", PG_GETARG_INTERVAL_P(3));
 	eb_owner_begin(&owner);
-	(void) run("UPDATE eb.buses SET retention = $2, class = $3,"
+	(void) eb_sql_run("UPDATE eb.buses SET retention = $2, class = $3,"
 			   " description = coalesce($4, description),"
 			   " content_dedup = coalesce($5, content_dedup) WHERE name = $1", &args);
 	eb_owner_end(&owner);
@@ -319,7 +280,7 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 	bool		with_rules = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	const EbBus *bus = eb_bus_lookup(name, false);
 	EbOwnerContext owner;
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	char	   *list;
 
 	PreventCommandIfReadOnly("eb.delete_bus()");
@@ -327,7 +288,7 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 	eb_owner_begin(&owner);
 	(void) lock_bus(name, "UPDATE");
 
-	add_text(&args, name);
+	eb_sql_arg_text(&args, name);
 	list = query("SELECT pg_catalog.format('\"%s\" of bus \"%s\"', rule, bus) FROM eb.targets"
 				 " WHERE kind = 'bus' AND destination = $1 AND bus <> $1"
 				 " GROUP BY bus, rule ORDER BY bus, rule LIMIT 20", &args, ", ");
@@ -346,9 +307,9 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 				 errdetail("Rules: %s.", list),
 				 errhint("Delete them with eb.delete_rule(), or all of them with eb.delete_bus(..., with_rules => true).")));
 
-	(void) run("DELETE FROM eb.targets WHERE bus = $1", &args);
-	(void) run("DELETE FROM eb.rules WHERE bus = $1", &args);
-	(void) run("DELETE FROM eb.buses WHERE name = $1", &args);
+	(void) eb_sql_run("DELETE FROM eb.targets WHERE bus = $1", &args);
+	(void) eb_sql_run("DELETE FROM eb.rules WHERE bus = $1", &args);
+	(void) eb_sql_run("DELETE FROM eb.buses WHERE name = $1", &args);
 	eb_sql_execute("DROP VIEW eb.%s", quote_identifier(psprintf("bus_%s", name)));
 	eb_owner_end(&owner);
 	eb_once_drop(EB_ONCE_BUS, name);
@@ -393,7 +354,7 @@ eb_put_rule(PG_FUNCTION_ARGS)
 	char	   *description = optional_text(fcinfo, 3);
 	Jsonb	   *pattern;
 	EbOwnerContext owner;
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	int64		version;
 	char	   *found;
 
@@ -407,27 +368,27 @@ eb_put_rule(PG_FUNCTION_ARGS)
 	(void) eb_bus_use(bus);
 
 	version = begin_managing(bus, "eb.put_rule()", &owner);
-	add_text(&args, bus);
-	add_text(&args, name);
-	add_jsonb(&args, pattern);
-	add_arg(&args, BOOLOID, BoolGetDatum(PG_GETARG_BOOL(4)), false);
-	add_text(&args, description);
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg_jsonb(&args, pattern);
+	eb_sql_arg(&args, BOOLOID, BoolGetDatum(PG_GETARG_BOOL(4)), false);
+	eb_sql_arg_text(&args, description);
 	found = query("SELECT CASE WHEN (pattern, enabled) IS DISTINCT FROM ($3, $4) THEN 'routing'"
 				  " WHEN description IS DISTINCT FROM $5 THEN 'description' ELSE 'nothing' END"
 				  " FROM eb.rules WHERE bus = $1 AND name = $2", &args, "");
 	if (!found || strcmp(found, "routing") == 0)
 	{
-		add_arg(&args, INT8OID, Int64GetDatum(take_version(bus, version)), false);
+		eb_sql_arg(&args, INT8OID, Int64GetDatum(take_version(bus, version)), false);
 		if (!found)
-			(void) run("INSERT INTO eb.rules (bus, name, pattern, enabled, description,"
+			(void) eb_sql_run("INSERT INTO eb.rules (bus, name, pattern, enabled, description,"
 					   " since_version) VALUES ($1, $2, $3, $4, $5, $6)", &args);
 		else
-			(void) run("UPDATE eb.rules SET pattern = $3, enabled = $4, description = $5,"
+			(void) eb_sql_run("UPDATE eb.rules SET pattern = $3, enabled = $4, description = $5,"
 					   " since_version = $6, updated_at = now()"
 					   " WHERE bus = $1 AND name = $2", &args);
 	}
 	else if (strcmp(found, "description") == 0)
-		(void) run("UPDATE eb.rules SET description = $5, updated_at = now()"
+		(void) eb_sql_run("UPDATE eb.rules SET description = $5, updated_at = now()"
 				   " WHERE bus = $1 AND name = $2 AND pattern = $3 AND enabled = $4", &args);
 	eb_owner_end(&owner);
 	PG_RETURN_VOID();
@@ -437,10 +398,10 @@ eb_put_rule(PG_FUNCTION_ARGS)
 static void
 check_rule(const char *bus, const char *rule)
 {
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 
-	add_text(&args, bus);
-	add_text(&args, rule);
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg_text(&args, rule);
 	if (!query("SELECT 'yes' FROM eb.rules WHERE bus = $1 AND name = $2", &args, ""))
 		rule_missing(bus, rule);
 }
@@ -455,13 +416,13 @@ eb_delete_rule(PG_FUNCTION_ARGS)
 	char	   *bus = required_text(fcinfo, 1, "bus");
 	bool		with_targets = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	EbOwnerContext owner;
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	int64		version = begin_managing(bus, "eb.delete_rule()", &owner);
 	char	   *targets;
 
 	check_rule(bus, name);
-	add_text(&args, bus);
-	add_text(&args, name);
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg_text(&args, name);
 	targets = query("SELECT pg_catalog.format('\"%s\"', name) FROM eb.targets"
 					" WHERE bus = $1 AND rule = $2 ORDER BY name LIMIT 20", &args, ", ");
 	if (targets && !with_targets)
@@ -472,8 +433,8 @@ eb_delete_rule(PG_FUNCTION_ARGS)
 				 errdetail("Targets: %s.", targets),
 				 errhint("Remove them with eb.remove_target(), or all of them with eb.delete_rule(..., with_targets => true).")));
 	(void) take_version(bus, version);
-	(void) run("DELETE FROM eb.targets WHERE bus = $1 AND rule = $2", &args);
-	(void) run("DELETE FROM eb.rules WHERE bus = $1 AND name = $2", &args);
+	(void) eb_sql_run("DELETE FROM eb.targets WHERE bus = $1 AND rule = $2", &args);
+	(void) eb_sql_run("DELETE FROM eb.rules WHERE bus = $1 AND name = $2", &args);
 	eb_owner_end(&owner);
 	PG_RETURN_VOID();
 }
@@ -484,19 +445,19 @@ set_enabled(FunctionCallInfo fcinfo, bool enabled, const char *function)
 	char	   *name = required_text(fcinfo, 0, "name");
 	char	   *bus = required_text(fcinfo, 1, "bus");
 	EbOwnerContext owner;
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	int64		version = begin_managing(bus, function, &owner);
 	char	   *now;
 
 	check_rule(bus, name);
-	add_text(&args, bus);
-	add_text(&args, name);
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg_text(&args, name);
 	now = query("SELECT enabled::text FROM eb.rules WHERE bus = $1 AND name = $2", &args, "");
 	if (now && (strcmp(now, "true") == 0) != enabled)
 	{
-		add_arg(&args, BOOLOID, BoolGetDatum(enabled), false);
-		add_arg(&args, INT8OID, Int64GetDatum(take_version(bus, version)), false);
-		(void) run("UPDATE eb.rules SET enabled = $3, since_version = $4, updated_at = now()"
+		eb_sql_arg(&args, BOOLOID, BoolGetDatum(enabled), false);
+		eb_sql_arg(&args, INT8OID, Int64GetDatum(take_version(bus, version)), false);
+		(void) eb_sql_run("UPDATE eb.rules SET enabled = $3, since_version = $4, updated_at = now()"
 				   " WHERE bus = $1 AND name = $2", &args);
 	}
 	eb_owner_end(&owner);
@@ -664,14 +625,14 @@ check_target_texts(const Target *target)
 static void
 check_default_name(const Target *target)
 {
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	char	   *kind;
 
 	if (target->named)
 		return;
-	add_text(&args, target->bus);
-	add_text(&args, target->rule);
-	add_text(&args, target->name);
+	eb_sql_arg_text(&args, target->bus);
+	eb_sql_arg_text(&args, target->rule);
+	eb_sql_arg_text(&args, target->name);
 	kind = query("SELECT kind FROM eb.targets WHERE bus = $1 AND rule = $2 AND name = $3",
 				 &args, "");
 	if (kind && strcmp(kind, target->kind) != 0)
@@ -700,7 +661,7 @@ eb_put_target(PG_FUNCTION_ARGS)
 	char	   *on_missing = required_text(fcinfo, ARG_ON_MISSING, "on_missing");
 	EbOnMissing missing = eb_transform_on_missing(on_missing);
 	EbOwnerContext owner;
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	int64		version;
 
 	target.rule = required_text(fcinfo, ARG_RULE, "rule");
@@ -721,17 +682,17 @@ eb_put_target(PG_FUNCTION_ARGS)
 	check_default_name(&target);
 	hold_destination(&target);
 
-	add_text(&args, target.bus);
-	add_text(&args, target.rule);
-	add_text(&args, target.name);
-	add_text(&args, target.kind);
-	add_text(&args, target.destination);
-	add_jsonb(&args, input);
-	add_text(&args, input_path);
-	add_jsonb(&args, transformer);
-	add_text(&args, on_missing);
-	add_text(&args, target.source);
-	add_text(&args, target.detail_type);
+	eb_sql_arg_text(&args, target.bus);
+	eb_sql_arg_text(&args, target.rule);
+	eb_sql_arg_text(&args, target.name);
+	eb_sql_arg_text(&args, target.kind);
+	eb_sql_arg_text(&args, target.destination);
+	eb_sql_arg_jsonb(&args, input);
+	eb_sql_arg_text(&args, input_path);
+	eb_sql_arg_jsonb(&args, transformer);
+	eb_sql_arg_text(&args, on_missing);
+	eb_sql_arg_text(&args, target.source);
+	eb_sql_arg_text(&args, target.detail_type);
 
 	/* json as text: what a template says may hang on how it is written */
 	if (!query("SELECT 'same' FROM eb.targets"
@@ -740,9 +701,9 @@ eb_put_target(PG_FUNCTION_ARGS)
 			   " on_missing, bus_source, bus_detail_type) IS NOT DISTINCT FROM"
 			   " ($4, $5, $6::text, $7, $8::text, $9, $10, $11)", &args, ""))
 	{
-		add_arg(&args, INT4OID, Int32GetDatum((int32) next_of("object_id_seq")), false);
-		add_arg(&args, INT8OID, Int64GetDatum(take_version(target.bus, version)), false);
-		(void) run("INSERT INTO eb.targets AS t (bus, rule, name, kind, destination, input,"
+		eb_sql_arg(&args, INT4OID, Int32GetDatum((int32) next_of("object_id_seq")), false);
+		eb_sql_arg(&args, INT8OID, Int64GetDatum(take_version(target.bus, version)), false);
+		(void) eb_sql_run("INSERT INTO eb.targets AS t (bus, rule, name, kind, destination, input,"
 				   " input_path, input_transformer, on_missing, bus_source, bus_detail_type,"
 				   " target_id, since_version)"
 				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
@@ -771,14 +732,14 @@ eb_remove_target(PG_FUNCTION_ARGS)
 	char	   *name = required_text(fcinfo, 1, "name");
 	char	   *bus = required_text(fcinfo, 2, "bus");
 	EbOwnerContext owner;
-	Args		args = {0};
+	EbSqlArgs	args = {0};
 	int64		version = begin_managing(bus, "eb.remove_target()", &owner);
 
 	check_rule(bus, rule);
-	add_text(&args, bus);
-	add_text(&args, rule);
-	add_text(&args, name);
-	if (run("DELETE FROM eb.targets WHERE bus = $1 AND rule = $2 AND name = $3", &args) == 0)
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg_text(&args, rule);
+	eb_sql_arg_text(&args, name);
+	if (eb_sql_run("DELETE FROM eb.targets WHERE bus = $1 AND rule = $2 AND name = $3", &args) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("target \"%s\" of rule \"%s\" of bus \"%s\" does not exist",

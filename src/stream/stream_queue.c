@@ -28,6 +28,7 @@
 
 #include "archive/archive_internal.h"
 #include "catalog.h"
+#include "log/log.h"
 #include "queue/queue.h"
 #include "stream/stream_internal.h"
 
@@ -142,8 +143,10 @@ stored_pattern(const char *name)
 
 /*
  * Disable the rule and note from where on it misses events: those put under
- * this change's version or later, whose ids are above a tick taken before it
- * is committed.
+ * this change's version or later.  An event may have its id long before the
+ * newest rules are looked up for it (a row of an INSERT, until the statement's
+ * end), so their ids are not above a tick of now, but above the horizon, which
+ * no open publisher's are below.  The version tells those in between apart.
  */
 void
 eb_subscription_pause_route(const char *name, const char *bus)
@@ -152,6 +155,8 @@ eb_subscription_pause_route(const char *name, const char *bus)
 	EbSqlArgs	args = {0};
 	EbSqlArgs	paused = {0};
 	EbReplay   *backfill;
+	EbTick		horizon;
+	EbTick		own = eb_log_bound();
 	pg_uuid_t	at;
 
 	backfill = eb_replay_get(backfill_name(name));
@@ -168,7 +173,8 @@ eb_subscription_pause_route(const char *name, const char *bus)
 				 errmsg("cannot pause subscription \"%s\" while its history is being delivered", name),
 				 errhint("Wait for replay \"%s\", see eb.replay_status.", backfill->name)));
 	}
-	eb_position_before(eb_clock_take(1), &at);
+	horizon = eb_log_horizon();
+	eb_position_before(own != 0 ? Min(own, horizon) : horizon, &at);
 	eb_sql_arg_text(&args, name);
 	eb_sql_arg_text(&args, bus);
 	call("SELECT eb.disable_rule($1, $2)", &args);

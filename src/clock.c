@@ -166,5 +166,11 @@ eb_uuid_tick(const pg_uuid_t *uuid)
 	counter = (rand_a & 3) << 10 | (uint32) ((words[1] >> 52) & 0x03ff);
 	us = (int64) (ms * 1000 + (rand_a >> 2)) - UNIX_EPOCH_OFFSET;
 
+	/* any uuid may be passed as a position: stay in the order of ids */
+	if (unlikely(us < 0))
+		return 0;
+	if (unlikely(us > EB_LAST_TIME))
+		return PG_INT64_MAX;
+
 	return eb_time_tick(us) | counter;
 }

@@ -45,6 +45,9 @@ eb_tick_time(EbTick tick)
 	return (TimestampTz) (tick >> EB_TICK_SHIFT);
 }
 
+/* Ticks have 63 bits: the last instant that has one, in the year 2071. */
+#define EB_LAST_TIME	((TimestampTz) (PG_INT64_MAX >> EB_TICK_SHIFT))
+
 /* The first tick of an instant: lower bound in scans by id. */
 static inline EbTick
 eb_time_tick(TimestampTz at)

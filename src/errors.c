@@ -51,7 +51,7 @@ eb_check_name(const char *kind, const char *name)
 	if (len == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("name of a %s must not be empty", kind)));
+				 errmsg("%s name must not be empty", kind)));
 	for (const char *p = name; *p; p++)
 	{
 		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||

@@ -135,18 +135,6 @@ get_as_admin(const char *name)
 	return archive;
 }
 
-static void
-check_retention(const Interval *retention)
-{
-	Interval	zero = {0};
-
-	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, IntervalPGetDatum(retention),
-										  IntervalPGetDatum(&zero))) <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("retention must be positive")));
-}
-
 static char *
 view_name(const char *archive)
 {
@@ -179,8 +167,6 @@ eb_create_archive(PG_FUNCTION_ARGS)
 	eb_check_view_privilege(bus->view, EB_BUS_MANAGE_RULES, "bus", bus_name);
 	if (pattern)
 		(void) eb_pattern_parse(&pattern->root);
-	if (retention)
-		check_retention(retention);
 
 	/* makers of archives come one after the other, by the lock in here */
 	class = eb_log_class_ensure(retention);
@@ -253,8 +239,6 @@ eb_update_archive(PG_FUNCTION_ARGS)
 				 errhint("Give a pattern or every_event, a retention or for_ever.")));
 	if (pattern)
 		(void) eb_pattern_parse(&pattern->root);
-	if (retention)
-		check_retention(retention);
 	class = eb_log_class_ensure(retention ? retention :
 								for_ever || archive->forever ? NULL : &archive->retention);
 

@@ -6,8 +6,11 @@
  * They keep their ids, so the time at which they were ingested, and are filed
  * under the archive's retention.  Nothing is routed: it is history, not news;
  * a replay delivers it.  Partitions of the past are asked for as publishers
- * ask for missing ones.  An id that the log has already is left out, so an
- * import that broke off can be run again.
+ * ask for missing ones.  An id that the log has already, under any retention,
+ * is left out, so an import that broke off can be run again.
+ *
+ * An id from the future would draw the clock, and all ids that are made from
+ * then on, into the future with it: it is refused.
  *
  *-------------------------------------------------------------------------
  */
@@ -87,12 +90,21 @@ read_row(uint64 row, const char *table, EbEvent *event)
 				 errmsg("uuid \"%s\" is not an event id", text_at(row, COL_ID)),
 				 errdetail("Its version is %d; ids of events are of version 7.",
 						   event->id.data[6] >> 4)));
+	if (eb_uuid_tick(&event->id) == 0 || eb_uuid_tick(&event->id) >= eb_time_tick(eb_clock_now()))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("time of event \"%s\" is out of range", text_at(row, COL_ID)),
+				 errdetail("The times in ids of events that are imported must be since the year 2000 and in the past.")));
 	event->source = text_at(row, COL_SOURCE);
 	require(event->source, "source", table);
 	event->detail_type = text_at(row, COL_DETAIL_TYPE);
 	require(event->detail_type, "detail_type", table);
 	d = value_at(row, COL_TIME, &isnull);
 	event->time = isnull ? eb_tick_time(eb_uuid_tick(&event->id)) : DatumGetTimestampTz(d);
+	if (TIMESTAMP_NOT_FINITE(event->time))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time of event \"%s\" must be finite", text_at(row, COL_ID))));
 	d = value_at(row, COL_RESOURCES, &isnull);
 	event->resources = isnull ? (Datum) 0 : d;
 	d = value_at(row, COL_DETAIL, &isnull);
@@ -110,21 +122,29 @@ read_row(uint64 row, const char *table, EbEvent *event)
 	event->traceparent = text_at(row, COL_TRACEPARENT);
 }
 
-/* Which of these ids does the log have, under the class? */
+/* Which of these ids does the log have?  Looks into all classes. */
 static void
-look_up(EbEvent *events, int n, int16 class, bool *found)
+look_up(EbEvent *events, int n, bool *found)
 {
 	EbEventPointer *pointers = palloc(n * sizeof(EbEventPointer));
 	EbEvent    *there = palloc(n * sizeof(EbEvent));
+	bool	   *in_class = palloc(n * sizeof(bool));
+	int16	   *classes;
+	int			nclasses = eb_log_classes(&classes);
 	EbLogReader *reader = eb_log_reader_open();
 
-	for (int i = 0; i < n; i++)
+	for (int c = 0; c < nclasses; c++)
 	{
-		pointers[i].id = events[i].id;
-		pointers[i].class = class;
-		ItemPointerSetInvalid(&pointers[i].tid);
+		for (int i = 0; i < n; i++)
+		{
+			pointers[i].id = events[i].id;
+			pointers[i].class = classes[c];
+			ItemPointerSetInvalid(&pointers[i].tid);
+		}
+		eb_log_fetch(reader, n, pointers, there, in_class);
+		for (int i = 0; i < n; i++)
+			found[i] |= in_class[i];
 	}
-	eb_log_fetch(reader, n, pointers, there, found);
 	eb_log_reader_close(reader);
 }
 
@@ -136,11 +156,12 @@ import_batch(EbEvent *events, int n, int16 class, const EbBus *bus)
 	EbLogWriter *writer;
 	int			written = 0;
 
-	look_up(events, n, class, found);
+	look_up(events, n, found);
 	writer = eb_log_begin();
 	for (int i = 0; i < n; i++)
 	{
-		if (found[i])
+		/* they are sorted: an id that comes twice follows itself */
+		if (found[i] || (i > 0 && memcmp(&events[i].id, &events[i - 1].id, UUID_LEN) == 0))
 			continue;
 		events[i].class = class;
 		events[i].bus_id = bus->bus_id;
@@ -180,9 +201,12 @@ eb_import_events(PG_FUNCTION_ARGS)
 	/* as the caller, who must be allowed to read the table */
 	SPI_connect();
 	cursor = SPI_cursor_open_with_args(NULL,
-									   psprintf("SELECT id, source, detail_type, \"time\", resources,"
-												" detail, headers, group_key, correlation_id,"
-												" causation_id, traceparent FROM %s ORDER BY id",
+									   psprintf("SELECT id::pg_catalog.uuid, source::pg_catalog.text,"
+												" detail_type::pg_catalog.text, \"time\"::pg_catalog.timestamptz,"
+												" resources::pg_catalog.text[], detail::pg_catalog.jsonb,"
+												" headers::pg_catalog.jsonb, group_key::pg_catalog.text,"
+												" correlation_id::pg_catalog.text, causation_id::pg_catalog.text,"
+												" traceparent::pg_catalog.text FROM %s ORDER BY 1",
 												quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)),
 																		   table_name)),
 									   0, NULL, NULL, NULL, true, 0);

@@ -58,7 +58,7 @@ eb_archive_after(bool isnull, TimestampTz from)
 {
 	if (isnull || from <= 0)
 		return 0;
-	if (from > (PG_INT64_MAX >> EB_TICK_SHIFT))
+	if (from > EB_LAST_TIME)
 		return PG_INT64_MAX;
 	return eb_time_tick(from) - 1;
 }

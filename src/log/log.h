@@ -207,6 +207,9 @@ extern int16 eb_log_class_longer(int16 a, int16 b);
 /* The class with the shortest retention that is at least keep; 0 if there is none. */
 extern int16 eb_log_class_at_least(const Interval *keep);
 
+/* All classes, in the current context; returns how many. */
+extern int	eb_log_classes(int16 **result);
+
 /* Is a leaf of the class that ends at an instant over, or within minutes? */
 extern bool eb_log_expiring(int16 class, TimestampTz to);
 

@@ -44,6 +44,12 @@
 #include "log/log.h"
 #include "log/log_columns.h"
 
+/*
+ * Longer than that is for ever: what is reckoned with now and a retention
+ * must stay within the range of timestamps.
+ */
+#define MAX_RETENTION_YEARS 1000
+
 static const char *const column_names[EVENT_COLUMNS] = {
 	[EVENT_ID] = "id",
 	[EVENT_INGESTED_AT] = "ingested_at",
@@ -356,6 +362,16 @@ find_class(int16 class)
 	return NULL;
 }
 
+int
+eb_log_classes(int16 **result)
+{
+	load_classes();
+	*result = palloc(Max(nclasses, 1) * sizeof(int16));
+	for (int i = 0; i < nclasses; i++)
+		(*result)[i] = classes[i].class;
+	return nclasses;
+}
+
 int16
 eb_log_class_longer(int16 a, int16 b)
 {
@@ -653,6 +669,7 @@ eb_log_class_ensure(const Interval *keep)
 	if (keep)
 	{
 		Interval	zero = {0};
+		Interval	longest = {.month = MAX_RETENTION_YEARS * MONTHS_PER_YEAR};
 
 		wanted.keep = *keep;
 		if (DatumGetInt32(DirectFunctionCall2(interval_cmp, IntervalPGetDatum(keep),
@@ -660,6 +677,15 @@ eb_log_class_ensure(const Interval *keep)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("retention must be positive")));
+		if (DatumGetInt32(DirectFunctionCall2(interval_cmp, IntervalPGetDatum(keep),
+											  IntervalPGetDatum(&longest))) > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("retention \"%s\" is too long",
+							DatumGetCString(DirectFunctionCall1(interval_out,
+																IntervalPGetDatum(keep)))),
+					 errdetail("The longest is %d years.", MAX_RETENTION_YEARS),
+					 errhint("Keep for ever what is to stay longer.")));
 	}
 
 	eb_owner_begin(&owner);

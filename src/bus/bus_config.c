@@ -31,6 +31,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -270,6 +271,21 @@ eb_update_bus(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* A bus that something reads is not deleted: it would find nothing any more. */
+static void
+refuse_used(const char *bus, EbSqlArgs *args, const char *what, const char *sql,
+			const char *hint)
+{
+	char	   *list = query(sql, args, ", ");
+
+	if (list)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot delete bus \"%s\" because it has %s", bus, what),
+				 errdetail("They are: %s.", list),
+				 errhint("%s", hint)));
+}
+
 PG_FUNCTION_INFO_V1(eb_delete_bus);
 
 /* eb.delete_bus(name, with_rules) */
@@ -286,9 +302,20 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("eb.delete_bus()");
 	eb_check_view_privilege(bus->view, EB_BUS_ADMIN, "bus", name);
 	eb_owner_begin(&owner);
+
+	/* in this order: who makes a subscription takes both */
+	LockRelationOid(eb_table_oid(EB_SUBSCRIPTIONS, false), ShareUpdateExclusiveLock);
 	(void) lock_bus(name, "UPDATE");
 
 	eb_sql_arg_text(&args, name);
+	refuse_used(name, &args, "archives",
+				"SELECT pg_catalog.format('\"%s\"', name) FROM eb.archives WHERE bus = $1"
+				" ORDER BY name LIMIT 20",
+				"Delete them with eb.delete_archive() first; what they hold cannot be read without the bus.");
+	refuse_used(name, &args, "subscriptions",
+				"SELECT pg_catalog.format('\"%s\"', name) FROM eb.subscriptions WHERE bus = $1"
+				" ORDER BY name LIMIT 20",
+				"Drop them with eb.drop_subscription() first.");
 	list = query("SELECT pg_catalog.format('\"%s\" of bus \"%s\"', rule, bus) FROM eb.targets"
 				 " WHERE kind = 'bus' AND destination = $1 AND bus <> $1"
 				 " GROUP BY bus, rule ORDER BY bus, rule LIMIT 20", &args, ", ");

@@ -50,7 +50,7 @@ CREATE FUNCTION eb.delete_bus(name text, with_rules boolean DEFAULT false)
 	RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_delete_bus' LANGUAGE C;
 COMMENT ON FUNCTION eb.delete_bus(text, boolean) IS
-'Delete a bus and its view.  Refused (dependent_objects_still_exist) while rules of other buses forward to it, and while it has rules, unless with_rules is true.  Its events stay in the log until their retention is over, and messages that were delivered from it stay in their queues.  A bus of the same name that is made later does not show them.  Needs TRUNCATE on the bus''s view.';
+'Delete a bus and its view.  Refused (dependent_objects_still_exist) while rules of other buses forward to it, while it has archives or subscriptions, and while it has rules, unless with_rules is true.  Its events stay in the log until their retention is over, and messages that were delivered from it stay in their queues.  A bus of the same name that is made later does not show them.  Needs TRUNCATE on the bus''s view.';
 
 CREATE FUNCTION eb.put_rule(name text, pattern jsonb,
 		bus text DEFAULT 'default',

@@ -13,6 +13,7 @@
 #ifndef EB_STREAM_H
 #define EB_STREAM_H
 
+#include "compat.h"
 #include "log/log.h"
 #include "nodes/parsenodes.h"
 #include "pattern/pattern.h"
@@ -77,6 +78,9 @@ extern void eb_position_read(const EbSubscription *subscription, int part,
 							 EbPosition *position);
 extern void eb_position_write(const EbSubscription *subscription, int part,
 							  EbPosition *position);
+
+/* Raise: there is no such part. */
+pg_noreturn extern void eb_stream_refuse_part(const EbSubscription *subscription, int part);
 
 /* The part that the event is for.  All events of one group key are for the same. */
 extern int	eb_stream_part(const EbLogRow *row, int parts);

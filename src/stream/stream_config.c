@@ -139,10 +139,13 @@ eb_subscription_get(const char *name)
 	subscription = read_subscription(key);
 	if (!subscription)
 		eb_error_missing("subscription", name,
-						 "Create it with eb.create_subscription.");
-	bus = eb_bus_lookup(subscription->bus, false);
-	subscription->bus_id = bus->bus_id;
-	subscription->bus_view = bus->view;
+						 "Create it with eb.create_subscription().");
+	bus = eb_bus_lookup(subscription->bus, true);
+	if (bus)					/* else it was deleted by hand; nothing is read */
+	{
+		subscription->bus_id = bus->bus_id;
+		subscription->bus_view = bus->view;
+	}
 	MemoryContextSwitchTo(old);
 
 	entry = hash_search(cache, key, HASH_ENTER, &found);
@@ -197,18 +200,30 @@ eb_subscription_list(EbSubscriptionName **names)
 	return n;
 }
 
-/* The subscription, if the user has the privilege. */
+/* The subscription, if the user has the privilege, to change it. */
 static EbSubscription
-get_as_admin(const char *name)
+get_as_admin(const char *name, const char *function)
 {
 	const EbSubscription *subscription = eb_subscription_get(name);
 
+	PreventCommandIfReadOnly(function);
 	eb_check_view_privilege(subscription->view, EB_SUBSCRIPTION_ADMIN,
 							"subscription", name);
 	return *subscription;
 }
 
 /* ---- positions by word or time ---- */
+
+static void
+position_of_time(TimestampTz at, const char *said, pg_uuid_t *position)
+{
+	if (at < 0 || at > EB_LAST_TIME)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("position \"%s\" is out of range", said),
+				 errhint("Use 'earliest', 'latest' or a time in the years 2000 to 2070.")));
+	eb_position_before(eb_time_tick(at), position);
+}
 
 static void
 position_of_word(const char *word, pg_uuid_t *position)
@@ -227,19 +242,14 @@ position_of_word(const char *word, pg_uuid_t *position)
 	}
 	at = DirectFunctionCall3(timestamptz_in, CStringGetDatum(word),
 							 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	if (TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(at)) || DatumGetTimestampTz(at) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("position \"%s\" is out of range", word),
-				 errhint("Use 'earliest', 'latest' or a time since the year 2000.")));
-	eb_position_before(eb_time_tick(DatumGetTimestampTz(at)), position);
+	position_of_time(DatumGetTimestampTz(at), word, position);
 }
 
 /* Who waits for the subscription looks again after commit. */
 static void
 wake_readers(const EbSubscription *subscription)
 {
-	if (!subscription->has_queue)
+	if (!subscription->has_queue && OidIsValid(subscription->bus_view))
 		eb_notify_published(subscription->bus_view, subscription->bus);
 }
 
@@ -368,6 +378,7 @@ eb_create_subscription(PG_FUNCTION_ARGS)
 		if (argument_names[i] && PG_ARGISNULL(i))
 			eb_error_null(argument_names[i]);
 	}
+	PreventCommandIfReadOnly("eb.create_subscription()");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	bus_name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	parts = PG_GETARG_INT32(5);
@@ -382,7 +393,9 @@ eb_create_subscription(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 		(void) eb_pattern_parse(&PG_GETARG_JSONB_P(2)->root);
 
+	/* eb.delete_bus() takes this lock as well, so the bus stays */
 	LockRelationOid(eb_table_oid(EB_SUBSCRIPTIONS, false), ShareUpdateExclusiveLock);
+	(void) eb_bus_lookup(bus_name, false);
 	if (exists(name))
 		eb_error_exists("subscription", name);
 	if (!PG_ARGISNULL(4))
@@ -416,7 +429,7 @@ Datum
 eb_drop_subscription(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	EbSubscription subscription = get_as_admin(name);
+	EbSubscription subscription = get_as_admin(name, "eb.drop_subscription()");
 	EbOwnerContext owner;
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {CStringGetTextDatum(name)};
@@ -458,7 +471,7 @@ eb_pause_subscription(PG_FUNCTION_ARGS)
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	EbSubscription subscription;
 
-	subscription = get_as_admin(name);
+	subscription = get_as_admin(name, "eb.pause_subscription()");
 	if (subscription.paused)
 		PG_RETURN_VOID();
 	if (subscription.has_queue)
@@ -472,7 +485,7 @@ eb_resume_subscription(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	char	   *from = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	EbSubscription subscription = get_as_admin(name);
+	EbSubscription subscription = get_as_admin(name, "eb.resume_subscription()");
 
 	if (strcmp(from, "latest") != 0 && strcmp(from, "last") != 0)
 		ereport(ERROR,
@@ -502,7 +515,7 @@ Datum
 eb_seek_text(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	EbSubscription subscription = get_as_admin(name);
+	EbSubscription subscription = get_as_admin(name, "eb.seek()");
 	pg_uuid_t	position;
 
 	refuse_queue(&subscription);
@@ -515,17 +528,12 @@ Datum
 eb_seek_time(PG_FUNCTION_ARGS)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	EbSubscription subscription = get_as_admin(name);
+	EbSubscription subscription = get_as_admin(name, "eb.seek()");
 	TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
 	pg_uuid_t	position;
 
 	refuse_queue(&subscription);
-	if (TIMESTAMP_NOT_FINITE(at) || at < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("position \"%s\" is out of range", timestamptz_to_str(at)),
-				 errhint("Use 'earliest', 'latest' or a time since the year 2000.")));
-	eb_position_before(eb_time_tick(at), &position);
+	position_of_time(at, timestamptz_to_str(at), &position);
 	move_all(&subscription, &position);
 	PG_RETURN_VOID();
 }
@@ -533,7 +541,7 @@ eb_seek_time(PG_FUNCTION_ARGS)
 Datum
 eb_seek_position(PG_FUNCTION_ARGS)
 {
-	EbSubscription subscription = get_as_admin(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	EbSubscription subscription = get_as_admin(text_to_cstring(PG_GETARG_TEXT_PP(0)), "eb.seek()");
 	pg_uuid_t  *position = PG_GETARG_UUID_P(1);
 
 	refuse_queue(&subscription);

@@ -124,6 +124,16 @@ counts_of(const EbSubscription *subscription, int part)
 	return counts;
 }
 
+void
+eb_stream_refuse_part(const EbSubscription *subscription, int part)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("subscription \"%s\" has no partition %d", subscription->name, part),
+			 errdetail("Its partitions are 0 to %d.", subscription->parts - 1)));
+	pg_unreachable();
+}
+
 /* Without a group key any part will do. */
 int
 eb_stream_part(const EbLogRow *row, int parts)
@@ -358,10 +368,7 @@ eb_read(PG_FUNCTION_ARGS)
 		int			part = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 
 		if (part < 0 || part >= subscription.parts)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("subscription \"%s\" has no partition %d", name, part),
-					 errdetail("Its partitions are 0 to %d.", subscription.parts - 1)));
+			eb_stream_refuse_part(&subscription, part);
 		(void) eb_stream_lock(&subscription, part, true);
 		(void) read_part(&subscription, part, max, result);
 	}
@@ -399,10 +406,7 @@ eb_commit(PG_FUNCTION_ARGS)
 				 errdetail("Its version is %d; ids of events are of version 7.",
 						   to->data[6] >> 4)));
 	if (part < 0 || part >= subscription.parts)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("subscription \"%s\" has no partition %d", name, part),
-				 errdetail("Its partitions are 0 to %d.", subscription.parts - 1)));
+		eb_stream_refuse_part(&subscription, part);
 	(void) eb_stream_lock(&subscription, part, true);
 	eb_position_read(&subscription, part, &position);
 	if (memcmp(to, &position.position, sizeof(pg_uuid_t)) <= 0)

@@ -52,6 +52,8 @@ eb_subscription_lag(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
+	if (part < 0 || part >= subscription.parts)
+		eb_stream_refuse_part(&subscription, part);
 	eb_position_read(&subscription, part, &position);
 	if (!RecoveryInProgress())
 	{

@@ -102,7 +102,19 @@ CALL eb.run_replay('off');
 SELECT state, replayed, ended_at IS NOT NULL AS ended FROM eb.replay_status WHERE replay = 'off';
 SELECT eb.delete_replay('off');
 
+-- max_rate counts events; a very large one is no limit.
+SELECT eb.start_replay('rated', 'orders', to_queue => 'arc_again', max_rate => 1000);
+CALL eb.run_replay('rated');
+SELECT state, replayed, rate <= 1000 AS at_the_rate FROM eb.replay_status WHERE replay = 'rated';
+SELECT eb.start_replay('unlimited', 'orders', to_queue => 'arc_again', max_rate => 2147483647);
+CALL eb.run_replay('unlimited');
+SELECT state, replayed, deliveries FROM eb.replay_status WHERE replay = 'unlimited';
+
 -- Errors.
+SELECT eb.create_archive('', 'arc');
+SELECT eb.create_archive('x', 'arc', retention => '1001 years');
+SELECT eb.delete_bus('arc', true);
+SELECT eb.start_replay('subscription-x', 'orders', to_queue => 'arc_again');
 SELECT eb.create_archive('orders', 'arc');
 SELECT eb.create_archive('x', 'nobus');
 SELECT eb.create_archive('x', 'arc', '{"a": 1}');

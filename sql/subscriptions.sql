@@ -65,6 +65,21 @@ SELECT count(*) FROM eb.read('live');
 SELECT eb.seek('live', '2001-01-01 00:00 UTC'::text);
 SELECT count(*) FROM eb.read('live');
 
+-- Positions keep the order of ids, whatever uuid they are made of.
+SELECT eb.seek('live', '00000000-0000-7000-8000-000000000000'::uuid);
+SELECT count(*) FROM eb.read('live');
+SELECT eb.seek('live', 'f0000000-0000-7000-8000-000000000000'::uuid);
+SELECT count(*) FROM eb.read('live');
+SELECT eb.seek('live', '2200-01-01 00:00 UTC'::text);
+SELECT eb.seek('live', '2200-01-01 00:00 UTC'::timestamptz);
+SELECT eb.seek('live', 'earliest');
+
+-- Reading is all that a read-only transaction may do.
+BEGIN READ ONLY;
+SELECT count(*) FROM eb.read('live');
+SELECT eb.seek('live', 'latest');
+ROLLBACK;
+
 -- Pause and resume, where it stood or skipping what came meanwhile.
 SELECT eb.pause_subscription('live');
 SELECT count(*) FROM eb.read('live');
@@ -135,6 +150,37 @@ SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 11}', 'stream'));
 SELECT eb.resume_subscription('feed', 'latest');
 SELECT count(*) FROM eb.consume('stream_q', 100);
 
+-- Paused before its history is delivered, and not for the first time: history
+-- goes on when it is resumed, with what came meanwhile, and without what it
+-- got live before.  Skipped is only what 'latest' says.
+BEGIN;
+SELECT eb.create_subscription('again', 'stream', '{"source": ["shop", "again"]}', 'earliest', queue => 'stream_q');
+SELECT eb.pause_replay('subscription-again');
+COMMIT;
+SELECT count(eb.put_event('again', 'Live', '{}', 'stream'));
+SELECT eb.pause_subscription('again');
+SELECT state FROM eb.subscription_again;
+SELECT count(eb.put_event('again', 'Missed', '{}', 'stream')) FROM generate_series(1, 2);
+BEGIN;
+SELECT eb.resume_subscription('again');
+SELECT eb.pause_replay('subscription-again');
+COMMIT;
+SELECT state FROM eb.subscription_again;
+SELECT count(eb.put_event('again', 'Live', '{}', 'stream')) FROM generate_series(1, 3);
+SELECT eb.pause_subscription('again');
+SELECT count(eb.put_event('again', 'Skipped', '{}', 'stream')) FROM generate_series(1, 4);
+SELECT eb.resume_subscription('again', 'latest');
+SELECT count(eb.put_event('again', 'Live', '{}', 'stream')) FROM generate_series(1, 5);
+CALL eb.run_replay('subscription-again');
+SELECT state, error FROM eb.subscription_again;
+SELECT body ->> 'detail-type' AS type, replay, count(*), count(DISTINCT body ->> 'id') AS different
+FROM eb.consume('stream_q', 100) GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- Somebody who disables its rule is seen.
+SELECT eb.disable_rule('again', 'stream');
+SELECT state FROM eb.subscription_again;
+SELECT eb.drop_subscription('again');
+
 -- Into a FIFO queue history goes first, in order, then what is put.
 SELECT eb.create_queue('stream_fifo', fifo => true);
 SELECT eb.create_subscription('ordered', 'stream', '{"source": ["shop"]}', 'earliest', queue => 'stream_fifo');
@@ -152,6 +198,18 @@ SELECT eb.seek('ordered', 'latest');
 SELECT * FROM eb.read('ordered');
 SELECT eb.drop_subscription('ordered');
 SELECT eb.drop_subscription('feed');
+
+-- Paused while history is still to come, and resumed without it.
+SELECT eb.purge('stream_fifo') > 0 AS purged;
+BEGIN;
+SELECT eb.create_subscription('ordered', 'stream', '{"source": ["shop"]}', 'earliest', queue => 'stream_fifo');
+SELECT eb.pause_subscription('ordered');
+COMMIT;
+SELECT state FROM eb.subscription_ordered;
+SELECT eb.resume_subscription('ordered', 'latest');
+SELECT count(eb.put_event('shop', 'OrderPlaced', '{"n": 15}', 'stream', group_key => 'g1'));
+SELECT s.state, m.body -> 'detail' -> 'n' AS n FROM eb.queue_stream_fifo m, eb.subscription_ordered s;
+SELECT eb.drop_subscription('ordered');
 SELECT name FROM eb.rules WHERE bus = 'stream';
 SELECT eb.drop_queue('stream_fifo', true);
 SELECT eb.drop_queue('stream_q', true);
@@ -173,6 +231,8 @@ SELECT eb.commit('live', '00000000-0000-0000-0000-000000000000');
 SELECT eb.commit('live', 'ffffffff-ffff-7fff-bfff-ffffffffffff');
 SELECT eb.resume_subscription('live', 'there');
 SELECT eb.drop_subscription('x');
+SELECT * FROM eb.subscription_lag('wide', 3);
+SELECT eb.delete_bus('stream');
 
 -- Privileges: SELECT on the bus to subscribe, UPDATE on the view to read.
 CREATE ROLE stream_reader;

@@ -9,6 +9,7 @@
 #define EB_ARCHIVE_INTERNAL_H
 
 #include "archive/archive.h"
+#include "bus/bus.h"
 
 /* A replay's row and progress, palloc'd. */
 typedef struct EbReplay
@@ -25,7 +26,7 @@ typedef struct EbReplay
 	Jsonb	   *pattern;
 	EbTick		before;			/* 0: not known yet */
 	int			max_rate;		/* 0: none */
-	int64		from_version;
+	EbBackfillVersions versions;	/* of a backfill */
 	bool		through_buses;
 	bool		dry_run;
 	Oid			owner;
@@ -35,7 +36,7 @@ typedef struct EbReplay
 	int64		scanned;
 	int64		replayed;
 	int64		deliveries;
-	TimestampTz updated_at;
+	TimestampTz next_at;		/* 0: at once */
 } EbReplay;
 
 /* NULL if there is none of that name. */
@@ -45,6 +46,18 @@ extern EbReplay *eb_replay_get(const char *name);
 extern bool eb_replay_lock(const char *name, bool wait);
 
 extern void eb_replay_set_state(const char *name, const char *state, const char *error);
+
+/*
+ * Its state, with the row locked until the end of the transaction; NULL: it
+ * is gone, or somebody is changing it, who is not waited for.
+ */
+extern char *eb_replay_lock_state(const char *name);
+
+/* Change it if it is in one of the states from ("{A,B}"); false if not. */
+extern bool eb_replay_change_state(const char *name, const char *state, const char *from);
+
+/* Has it not come to an end, and would go on if resumed? */
+extern bool eb_replay_unfinished(const EbReplay *replay);
 
 /* Start the backfill of a rule; privileges are checked. */
 extern void eb_backfill_start(const char *name, const char *bus, const char *rule,

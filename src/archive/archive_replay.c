@@ -10,8 +10,9 @@
  *	 any of these, cancelled: CANCELLING --> CANCELLED
  *
  * Who runs a chunk holds the replay's lock (eb_replay_lock) to the end of its
- * transaction.  States are changed by UPDATE of the row, which waits for
- * nobody: the next chunk sees it.
+ * transaction.  States are changed by UPDATE of the row, which does not wait
+ * for the chunk: the next one sees it.  Nor does a chunk wait for somebody
+ * who has changed the state and not committed yet: it tries again later.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,6 +40,8 @@
 #include "queue/queue.h"
 #include "stream/stream.h"
 #include "worker/worker.h"
+
+#define SUBSCRIPTION_PREFIX "subscription-"
 
 PG_FUNCTION_INFO_V1(eb_start_replay);
 PG_FUNCTION_INFO_V1(eb_backfill_rule);
@@ -101,10 +104,13 @@ insert_replay(const NewReplay *r)
 	eb_sql_arg(&args, OIDOID, ObjectIdGetDatum(user), false);
 	eb_sql_arg(&args, INT8OID, Int64GetDatum(r->estimated), r->estimated < 0);
 	eb_sql_arg(&args, INT8OID, Int64GetDatum(r->from_version), r->from_version == 0);
-	(void) eb_sql_run("INSERT INTO eb.replays (name, kind, bus, archive, rules, to_queue,"
-					  " pattern, after, before, max_rate, through_buses, dry_run, owner,"
-					  " estimated, from_version, state) VALUES ($1, $2, $3, $4, $5, $6, $7,"
-					  " $8, $9, $10, $11, $12, $13, $14, $15, 'STARTING')", &args);
+	if (eb_sql_run("INSERT INTO eb.replays (name, kind, bus, archive, rules, to_queue,"
+				   " pattern, after, before, max_rate, through_buses, dry_run, owner,"
+				   " estimated, from_version, state, made_version)"
+				   " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::regrole,"
+				   " $14, $15, 'STARTING', b.rules_version FROM eb.buses b WHERE b.name = $3"
+				   " ON CONFLICT DO NOTHING", &args) == 0)
+		eb_error_exists("replay", r->name);
 	eb_sql_arg_text(&progress, r->name);
 	eb_sql_arg(&progress, UUIDOID, UUIDPGetDatum(&after), false);
 	eb_sql_arg(&progress, TIMESTAMPTZOID, TimestampTzGetDatum(eb_clock_now()), false);
@@ -114,7 +120,20 @@ insert_replay(const NewReplay *r)
 	eb_worker_wake_at_commit();
 }
 
-/* Rules must exist; a name that does not would replay nothing, silently. */
+/* Names of people's replays.  What backfills subscriptions bears theirs. */
+static void
+check_replay_name(const char *name)
+{
+	eb_check_name("replay", name);
+	if (strncmp(name, SUBSCRIPTION_PREFIX, strlen(SUBSCRIPTION_PREFIX)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("replay name \"%s\" is reserved", name),
+				 errdetail("Names that begin with \"%s\" are those of the replays that deliver history to subscriptions.",
+						   SUBSCRIPTION_PREFIX)));
+}
+
+/* Rules must be there and enabled; others would replay nothing, silently. */
 static void
 check_rules(const char *bus, ArrayType *rules)
 {
@@ -133,7 +152,7 @@ check_rules(const char *bus, ArrayType *rules)
 		EbOwnerContext owner;
 		EbSqlArgs	args = {0};
 		char	   *name;
-		char	   *found;
+		char	   *enabled;
 
 		if (nulls[i])
 			eb_error_null("rules");
@@ -141,12 +160,17 @@ check_rules(const char *bus, ArrayType *rules)
 		eb_owner_begin(&owner);
 		eb_sql_arg_text(&args, bus);
 		eb_sql_arg_text(&args, name);
-		found = eb_sql_value("SELECT name FROM eb.rules WHERE bus = $1 AND name = $2", &args);
+		enabled = eb_sql_value("SELECT enabled FROM eb.rules WHERE bus = $1 AND name = $2", &args);
 		eb_owner_end(&owner);
-		if (!found)
+		if (!enabled)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("rule \"%s\" of bus \"%s\" does not exist", name, bus)));
+		if (strcmp(enabled, "t") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("rule \"%s\" of bus \"%s\" is disabled", name, bus),
+					 errhint("Enable it with eb.enable_rule().")));
 	}
 }
 
@@ -168,7 +192,7 @@ eb_start_replay(PG_FUNCTION_ARGS)
 		eb_error_null("through_buses");
 	PreventCommandIfReadOnly("eb.start_replay()");
 	r.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	eb_check_name("replay", r.name);
+	check_replay_name(r.name);
 	archive = eb_archive_get(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	eb_check_view_privilege(archive->view, EB_ARCHIVE_READ, "archive", archive->name);
 	r.archive = archive->name;
@@ -296,7 +320,7 @@ eb_backfill_rule(PG_FUNCTION_ARGS)
 	else
 	{
 		name = text_to_cstring(PG_GETARG_TEXT_PP(3));
-		eb_check_name("replay", name);
+		check_replay_name(name);
 	}
 	eb_backfill_start(name, bus_name, rule,
 					  eb_archive_after(PG_ARGISNULL(2),
@@ -346,31 +370,59 @@ eb_replay_set_state(const char *name, const char *state, const char *error)
 	eb_owner_end(&owner);
 }
 
-/*
- * Change it for a user, if it is one of from.  A chunk under way holds the row
- * when it has begun or ended the replay: wait for it, and look again.
- */
-static void
-change_state(EbReplay *replay, const char *state, const char *from, const char *what)
+bool
+eb_replay_change_state(const char *name, const char *state, const char *from)
 {
 	EbOwnerContext owner;
 	EbSqlArgs	args = {0};
 	uint64		changed;
 
 	eb_owner_begin(&owner);
-	eb_sql_arg_text(&args, replay->name);
+	eb_sql_arg_text(&args, name);
 	eb_sql_arg_text(&args, state);
 	eb_sql_arg_text(&args, from);
 	changed = eb_sql_run("UPDATE eb.replays SET state = $2, error = NULL,"
 						 " ended_at = CASE WHEN $2 = 'CANCELLED' THEN pg_catalog.clock_timestamp() END"
 						 " WHERE name = $1 AND state = ANY ($3::text[])", &args);
 	eb_owner_end(&owner);
-	if (changed == 0)
-	{
-		replay = eb_replay_get(replay->name);
-		if (replay)
-			refuse_state(replay, what);
-	}
+	return changed > 0;
+}
+
+char *
+eb_replay_lock_state(const char *name)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+	char	   *state;
+
+	eb_owner_begin(&owner);
+	eb_sql_arg_text(&args, name);
+	state = eb_sql_value("SELECT state FROM eb.replays WHERE name = $1"
+						 " FOR NO KEY UPDATE SKIP LOCKED", &args);
+	eb_owner_end(&owner);
+	return state;
+}
+
+bool
+eb_replay_unfinished(const EbReplay *replay)
+{
+	return strcmp(replay->state, "COMPLETED") != 0 &&
+		strcmp(replay->state, "CANCELLING") != 0 &&
+		strcmp(replay->state, "CANCELLED") != 0;
+}
+
+/*
+ * Change it for a user.  A chunk under way holds the row when it has begun or
+ * ended the replay: wait for it, and look again.
+ */
+static void
+change_state(EbReplay *replay, const char *state, const char *from, const char *what)
+{
+	if (eb_replay_change_state(replay->name, state, from))
+		return;
+	replay = eb_replay_get(replay->name);
+	if (replay)
+		refuse_state(replay, what);
 }
 
 Datum

@@ -86,7 +86,9 @@ enum
 	Anum_dry_run,
 	Anum_state,
 	Anum_from_version,
-	Anum_owner
+	Anum_owner,
+	Anum_made_version,
+	Anum_routed
 };
 
 /* Barriers that this backend waits for: step 2. */
@@ -133,6 +135,21 @@ get_rules(EbReplay *replay, Datum rules)
 		replay->rules[i] = TextDatumGetCString(names[i]);
 }
 
+static void
+get_routed(EbReplay *replay, Datum routed)
+{
+	Datum	   *versions;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(routed), INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &versions, &nulls, &n);
+	replay->versions.nrouted = n;
+	replay->versions.routed = palloc(Max(n, 1) * sizeof(int64));
+	for (int i = 0; i < n; i++)
+		replay->versions.routed[i] = DatumGetInt64(versions[i]);
+}
+
 static EbReplay *
 read_row(HeapTuple tuple, TupleDesc desc)
 {
@@ -161,7 +178,13 @@ read_row(HeapTuple tuple, TupleDesc desc)
 		replay->max_rate = DatumGetInt32(d);
 	d = heap_getattr(tuple, Anum_from_version, desc, &isnull);
 	if (!isnull)
-		replay->from_version = DatumGetInt64(d);
+		replay->versions.from = DatumGetInt64(d);
+	d = heap_getattr(tuple, Anum_made_version, desc, &isnull);
+	if (!isnull)
+		replay->versions.made = DatumGetInt64(d);
+	d = heap_getattr(tuple, Anum_routed, desc, &isnull);
+	if (!isnull)
+		get_routed(replay, d);
 	replay->through_buses = DatumGetBool(heap_getattr(tuple, Anum_through_buses, desc, &isnull));
 	replay->dry_run = DatumGetBool(heap_getattr(tuple, Anum_dry_run, desc, &isnull));
 	replay->owner = DatumGetObjectId(heap_getattr(tuple, Anum_owner, desc, &isnull));
@@ -180,7 +203,7 @@ read_progress(EbReplay *replay)
 	eb_sql_arg_text(&args, replay->name);
 	eb_owner_begin(&owner);
 	SPI_connect();
-	plan = SPI_prepare("SELECT \"position\", scanned, replayed, deliveries, updated_at"
+	plan = SPI_prepare("SELECT \"position\", scanned, replayed, deliveries, next_at"
 					   " FROM eb.replay_progress WHERE replay = $1", args.n, args.types);
 	if (!plan || SPI_execute_snapshot(plan, args.values, args.nulls, GetLatestSnapshot(),
 									  InvalidSnapshot, true, false, 1) != SPI_OK_SELECT)
@@ -194,7 +217,7 @@ read_progress(EbReplay *replay)
 		replay->scanned = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull));
 		replay->replayed = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
 		replay->deliveries = DatumGetInt64(SPI_getbinval(tuple, desc, 4, &isnull));
-		replay->updated_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));
+		replay->next_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 5, &isnull));
 	}
 	SPI_finish();
 	eb_owner_end(&owner);
@@ -247,9 +270,17 @@ eb_replay_list(char ***names)
 	return n;
 }
 
-static void
-write_progress(const EbReplay *replay, TimestampTz began)
+/* With a rate limit: how long the chunk's events may take at least. */
+static int64
+time_of_events(const EbReplay *replay, int events)
 {
+	return replay->max_rate > 0 ? events * USECS_PER_SEC / replay->max_rate : 0;
+}
+
+static void
+write_progress(EbReplay *replay, TimestampTz began, int events)
+{
+	int64		at_least = time_of_events(replay, events);
 	EbOwnerContext owner;
 	EbSqlArgs	args = {0};
 	pg_uuid_t	position;
@@ -257,7 +288,8 @@ write_progress(const EbReplay *replay, TimestampTz began)
 	TimestampTz now = eb_clock_now();
 
 	eb_position_before(replay->position + 1, &position);
-	busy.time = Max(now - began, 0);
+	busy.time = Max(now - began, at_least);
+	replay->next_at = at_least > 0 ? began + at_least : 0;
 	eb_sql_arg_text(&args, replay->name);
 	eb_sql_arg(&args, UUIDOID, UUIDPGetDatum(&position), false);
 	eb_sql_arg(&args, INT8OID, Int64GetDatum(replay->scanned), false);
@@ -265,10 +297,11 @@ write_progress(const EbReplay *replay, TimestampTz began)
 	eb_sql_arg(&args, INT8OID, Int64GetDatum(replay->deliveries), false);
 	eb_sql_arg(&args, INTERVALOID, IntervalPGetDatum(&busy), false);
 	eb_sql_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(now), false);
+	eb_sql_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(replay->next_at), replay->next_at == 0);
 	eb_owner_begin(&owner);
 	(void) eb_sql_run("UPDATE eb.replay_progress SET \"position\" = $2, scanned = $3,"
 					  " replayed = $4, deliveries = $5, busy = busy + $6,"
-					  " updated_at = $7 WHERE replay = $1", &args);
+					  " updated_at = $7, next_at = $8 WHERE replay = $1", &args);
 	eb_owner_end(&owner);
 }
 
@@ -372,8 +405,8 @@ chunk_begin(Chunk *chunk, EbReplay *replay)
 	else
 		chunk->redeliver = eb_redeliver_begin(replay->bus, replay->name,
 											  replay->rules, replay->nrules,
-											  replay->through_buses, replay->backfill,
-											  replay->from_version);
+											  replay->through_buses,
+											  replay->backfill ? &replay->versions : NULL);
 }
 
 /*
@@ -441,7 +474,7 @@ wanted(Chunk *chunk, const EbLogRow *row)
 {
 	/* a hand-over after a pause: what came before went there live */
 	if (chunk->replay->handover &&
-		DatumGetInt64(row->values[row->columns[EVENT_RULESET_VERSION]]) < chunk->replay->from_version)
+		DatumGetInt64(row->values[row->columns[EVENT_RULESET_VERSION]]) < chunk->replay->versions.from)
 		return false;
 	return eb_archive_row_matches(row, chunk->bus_id, chunk->archive_pattern,
 								  chunk->match_context) &&
@@ -455,7 +488,7 @@ run_chunk(Chunk *chunk, EbTick before)
 {
 	EbReplay   *replay = chunk->replay;
 	int			max = replay->max_rate > 0 ?
-		Max(1, Min(CHUNK_EVENTS, replay->max_rate * (RATE_US / 1000) / 1000)) : CHUNK_EVENTS;
+		Max(1, Min(CHUNK_EVENTS, replay->max_rate / (USECS_PER_SEC / RATE_US))) : CHUNK_EVENTS;
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	EbLogScan  *scan = eb_log_scan_begin(replay->position, before, snapshot);
 	EbLogRow	row;
@@ -495,7 +528,12 @@ hand_over(Chunk *chunk, EbTick *horizon)
 	EbReplay   *replay = chunk->replay;
 	EbOwnerContext owner;
 	EbSqlArgs	args = {0};
+	char	   *state;
 
+	/* who has paused it meanwhile must find that nothing was handed over */
+	state = eb_replay_lock_state(replay->name);
+	if (!state || strcmp(state, "RUNNING") != 0)
+		return true;
 	if (!eb_lock_briefly(eb_table_oid(EB_EVENTS, false), ShareLock, HANDOVER_TIMEOUT))
 		return true;
 	AcceptInvalidationMessages();
@@ -518,6 +556,21 @@ hand_over(Chunk *chunk, EbTick *horizon)
 	return true;
 }
 
+/*
+ * Begin or end it.  NULL if that has to wait: somebody is changing its state.
+ * Else the state that it has then, which is what he made of it before.
+ */
+static const char *
+advance_state(const char *name, const char *from, const char *to)
+{
+	char	   *state = eb_replay_lock_state(name);
+
+	if (!state || strcmp(state, from) != 0)
+		return state;
+	eb_replay_set_state(name, to, NULL);
+	return to;
+}
+
 EbReplayOutcome
 eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 {
@@ -525,6 +578,8 @@ eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 	EbReplay   *replay;
 	Chunk		chunk = {0};
 	EbTick		horizon;
+	const char *state;
+	int			events;
 	bool		at_end;
 
 	*due = began + BARRIER_US;
@@ -536,31 +591,31 @@ eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 	replay = eb_replay_get(name);
 	if (!replay)
 		return EB_REPLAY_ENDED;
-	if (strcmp(replay->state, "CANCELLING") == 0)
+	state = replay->state;
+	if (strcmp(state, "CANCELLING") == 0)
+		return advance_state(name, "CANCELLING", "CANCELLED") ? EB_REPLAY_ENDED : EB_REPLAY_LATER;
+	if (strcmp(state, "STARTING") == 0)
 	{
-		eb_replay_set_state(name, "CANCELLED", NULL);
-		return EB_REPLAY_ENDED;
-	}
-	if (strcmp(replay->state, "STARTING") == 0)
-	{
+		state = eb_replay_lock_state(name);
+		if (!state || strcmp(state, "STARTING") != 0)
+			return EB_REPLAY_LATER;
 		if (replay->backfill && replay->before == 0 && !pass_barrier(replay))
 			return EB_REPLAY_LATER;
 		eb_replay_set_state(name, "RUNNING", NULL);
 	}
-	else if (strcmp(replay->state, "RUNNING") != 0)
+	else if (strcmp(state, "RUNNING") != 0)
 		return EB_REPLAY_ENDED;
 
-	/* with a rate limit, the next chunk is due when this one's time is over */
-	if (replay->max_rate > 0 && replay->replayed > 0 &&
-		began < replay->updated_at + RATE_US)
+	if (began < replay->next_at)
 	{
-		*due = replay->updated_at + RATE_US;
+		*due = replay->next_at;
 		return EB_REPLAY_LATER;
 	}
 
 	chunk_begin(&chunk, replay);
 	horizon = eb_log_horizon();
 	at_end = run_chunk(&chunk, replay->before == 0 ? horizon : Min(replay->before, horizon));
+	events = chunk.events;
 	if (replay->handover && at_end)
 		at_end = hand_over(&chunk, &horizon);
 	if (chunk.send)
@@ -570,13 +625,13 @@ eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 	if (at_end)
 		replay->position = Max(replay->position,
 							   (replay->before == 0 ? horizon : Min(replay->before, horizon)) - 1);
-	write_progress(replay, began);
+	write_progress(replay, began, events);
 	MemoryContextDelete(chunk.match_context);
 	if (!at_end)
 	{
-		if (replay->max_rate == 0)
+		if (replay->next_at == 0)
 			return EB_REPLAY_MORE;
-		*due = began + RATE_US;
+		*due = replay->next_at;
 		return EB_REPLAY_LATER;
 	}
 	if (replay->handover && !chunk.handed_over)
@@ -586,13 +641,14 @@ eb_replay_chunk(const char *name, bool wait, TimestampTz *due)
 	}
 	if (!replay->handover && horizon < replay->before)
 		return EB_REPLAY_LATER;
-	eb_replay_set_state(name, "COMPLETED", NULL);
-	return EB_REPLAY_ENDED;
+
+	/* one that was paused or cancelled meanwhile ends when it is looked at next */
+	return advance_state(name, "RUNNING", "COMPLETED") ? EB_REPLAY_ENDED : EB_REPLAY_LATER;
 }
 
 void
 eb_replay_fail(const char *name, const char *message)
 {
-	if (eb_replay_lock(name, false) && eb_replay_get(name))
+	if (eb_replay_lock(name, false) && eb_replay_lock_state(name))
 		eb_replay_set_state(name, "FAILED", message);
 }

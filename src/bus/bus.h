@@ -167,15 +167,29 @@ extern void eb_publish_finish(EbPublish *publish);
  * targets that did not get the event when it was put, and only events that
  * were put under from_version of the bus's rules or a later one.
  *
+ * Rules that are named must be there and enabled, and of a backfill not be
+ * changed since it was made; else it raises.
+ *
  * Event and pointer stay until eb_redeliver_finish.  copy_body: the event's
  * partition is about to be removed.  eb_redeliver_add returns the number of
  * targets.
  */
 typedef struct EbRedeliver EbRedeliver;
+
+/* A backfill: what did not go to the named rule live, told by ruleset_version. */
+typedef struct EbBackfillVersions
+{
+	int64		from;			/* only these and later ones */
+	int64		made;			/* of the bus when it was started; 0: not known */
+	int64	   *routed;			/* first and end of ranges that went there live */
+	int			nrouted;		/* numbers in it: two a range */
+} EbBackfillVersions;
+
+/* backfill: NULL for a replay. */
 extern EbRedeliver *eb_redeliver_begin(const char *bus, const char *replay,
 									   char **rules, int nrules,
-									   bool through_buses, bool backfill,
-									   int64 from_version);
+									   bool through_buses,
+									   const EbBackfillVersions *backfill);
 extern int	eb_redeliver_add(EbRedeliver *redeliver, EbEvent *event,
 							 EbEventPointer *pointer, bool copy_body);
 extern void eb_redeliver_finish(EbRedeliver *redeliver);

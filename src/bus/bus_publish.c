@@ -105,8 +105,7 @@ struct EbRedeliver
 	char	  **rules;			/* names, NULL: all */
 	int			nrules;
 	bool		through_buses;
-	bool		backfill;		/* only what did not go there live */
-	int64		from_version;
+	const EbBackfillVersions *backfill; /* only what did not go there live */
 	const EbRuleSet *set;		/* wanted is for it */
 	int64		version;
 	bool	   *wanted;			/* by rule number */
@@ -442,6 +441,18 @@ deliver_notify(Routing *r, const EbRule *rule, const EbRuleTarget *target)
 
 /* ---- one event ---- */
 
+/* The rule was enabled for a time, too, before it was disabled and enabled again. */
+static bool
+was_routed(const EbBackfillVersions *backfill, int64 version)
+{
+	for (int i = 0; i + 1 < backfill->nrouted; i += 2)
+	{
+		if (version >= backfill->routed[i] && version < backfill->routed[i + 1])
+			return true;
+	}
+	return false;
+}
+
 /* Does a target get an event that is delivered again? */
 static bool
 redeliver_wants(Routing *r, const EbRule *rule, const EbRuleTarget *target)
@@ -455,7 +466,8 @@ redeliver_wants(Routing *r, const EbRule *rule, const EbRuleTarget *target)
 	/* what was put under this version or a later one went there then */
 	if (redeliver->backfill &&
 		(r->event->ruleset_version >= Max(rule->since_version, target->since_version) ||
-		 r->event->ruleset_version < redeliver->from_version))
+		 r->event->ruleset_version < redeliver->backfill->from ||
+		 was_routed(redeliver->backfill, r->event->ruleset_version)))
 		return false;
 	redeliver->deliveries++;
 	return true;
@@ -609,22 +621,34 @@ eb_publish_finish(EbPublish *publish)
 
 /* ---- delivering again ---- */
 
-EbRedeliver *
-eb_redeliver_begin(const char *bus, const char *replay, char **rules, int nrules,
-				   bool through_buses, bool backfill, int64 from_version)
+/*
+ * A rule that is named takes part as long as it can.  Without it the replay
+ * would pass its events as if they had been delivered.  A backfill would, if
+ * its rule was disabled meanwhile and is enabled again, deliver a second time
+ * what the rule routed before: that is told by nothing but the rule's version.
+ */
+static void
+check_named_rule(EbRedeliver *redeliver, const EbRuleSet *set, const char *name)
 {
-	EbRedeliver *redeliver = palloc0(sizeof(EbRedeliver));
+	const EbRule *rule = NULL;
 
-	AcceptInvalidationMessages();
-	redeliver->publish = eb_publish_begin("replaying");
-	redeliver->bus.bus = *eb_bus_lookup(bus, false);
-	redeliver->replay = replay;
-	redeliver->rules = rules;
-	redeliver->nrules = nrules;
-	redeliver->through_buses = through_buses;
-	redeliver->backfill = backfill;
-	redeliver->from_version = from_version;
-	return redeliver;
+	for (int i = 0; i < set->nrules && !rule; i++)
+	{
+		if (strcmp(EB_RULESET_STRING(set, EB_RULESET_RULES(set)[i].name), name) == 0)
+			rule = &EB_RULESET_RULES(set)[i];
+	}
+	if (!rule)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rule \"%s\" of bus \"%s\" is disabled, or was deleted",
+						name, redeliver->bus.bus.name)));
+	if (redeliver->backfill && redeliver->backfill->made > 0 &&
+		rule->since_version > redeliver->backfill->made)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rule \"%s\" of bus \"%s\" was changed after its backfill was started",
+						name, redeliver->bus.bus.name),
+				 errhint("Start another backfill, since the time of the last event that this one delivered.")));
 }
 
 /* The rule set, and which of its rules take part. */
@@ -637,6 +661,8 @@ redeliver_rules(EbRedeliver *redeliver)
 		return;
 	redeliver->set = set;
 	redeliver->version = set->version;
+	for (int k = 0; k < redeliver->nrules; k++)
+		check_named_rule(redeliver, set, redeliver->rules[k]);
 	redeliver->wanted = MemoryContextAllocZero(redeliver->publish->context,
 											   Max(set->nrules, 1) * sizeof(bool));
 	for (int i = 0; i < set->nrules; i++)
@@ -649,6 +675,23 @@ redeliver_rules(EbRedeliver *redeliver)
 	}
 }
 
+EbRedeliver *
+eb_redeliver_begin(const char *bus, const char *replay, char **rules, int nrules,
+				   bool through_buses, const EbBackfillVersions *backfill)
+{
+	EbRedeliver *redeliver = palloc0(sizeof(EbRedeliver));
+
+	AcceptInvalidationMessages();
+	redeliver->publish = eb_publish_begin("replaying");
+	redeliver->bus.bus = *eb_bus_lookup(bus, false);
+	redeliver->replay = replay;
+	redeliver->rules = rules;
+	redeliver->nrules = nrules;
+	redeliver->through_buses = through_buses;
+	redeliver->backfill = backfill;
+	redeliver_rules(redeliver);
+	return redeliver;
+}
 int
 eb_redeliver_add(EbRedeliver *redeliver, EbEvent *event, EbEventPointer *pointer,
 				 bool copy_body)

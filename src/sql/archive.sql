@@ -47,7 +47,9 @@ CREATE TABLE eb.replays (
 	dry_run				boolean NOT NULL,
 	state				text NOT NULL,
 	from_version		bigint,					-- backfill: only events routed by this rules_version or a later one
-	owner				oid NOT NULL,			-- who started it: may pause and cancel it
+	owner				regrole NOT NULL,		-- who started it: may pause and cancel it
+	made_version		bigint,					-- backfill: rules_version of the bus when it was started
+	routed				bigint[],				-- and ranges of versions (first, end, ...) under which its rule routed before
 	estimated			bigint,
 	error				text,
 	created_at			timestamptz NOT NULL DEFAULT now(),
@@ -63,7 +65,8 @@ CREATE TABLE eb.replay_progress (
 	scanned				bigint NOT NULL DEFAULT 0,
 	replayed			bigint NOT NULL DEFAULT 0,
 	deliveries			bigint NOT NULL DEFAULT 0,
-	busy				interval NOT NULL DEFAULT '0',
+	busy				interval NOT NULL DEFAULT '0',	-- with max_rate, the time that its events may take
+	next_at				timestamptz,			-- with max_rate: not before that
 	updated_at			timestamptz NOT NULL
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE eb.replay_progress IS 'How far each replay is.';
@@ -161,7 +164,7 @@ COMMENT ON VIEW eb.archive_status IS
 CREATE FUNCTION eb.import_events(archive text, "table" regclass) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'eb_import_events' LANGUAGE C STRICT;
 COMMENT ON FUNCTION eb.import_events(text, regclass) IS
-'Take the rows of a table into an archive: events that were exported from another database with SELECT * FROM eb.archived_events(...) into a table of type eb.event.  They keep their ids and so their times of ingestion, are filed under the archive''s retention, and are not routed; eb.start_replay delivers them.  Ids that the archive''s part of the log has already are left out, so it can be run again.  Returns the number of events that were new.  Needs TRUNCATE on the archive''s view and SELECT on the table.';
+'Take the rows of a table into an archive: events that were exported from another database with SELECT * FROM eb.archived_events(...) into a table of type eb.event.  They keep their ids and so their times of ingestion, are filed under the archive''s retention, and are not routed; eb.start_replay delivers them.  Ids that the log has already are left out, so it can be run again; an id whose time lies in the future is refused.  Returns the number of events that were new.  Needs TRUNCATE on the archive''s view and SELECT on the table.';
 
 -- archive_replay.c
 
@@ -178,7 +181,7 @@ CREATE FUNCTION eb.start_replay(name text,
 	RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_start_replay' LANGUAGE C;
 COMMENT ON FUNCTION eb.start_replay(text, text, timestamptz, timestamptz, text[], text, jsonb, integer, boolean, boolean) IS
-$$Deliver the events of an archive again that were ingested at or after "from" and before "to" (null: the oldest; now), in id order: to the targets of the bus's rules as they are now (rules: only these), or to one queue instead (to_queue).  pattern: only events that match it, too.  max_rate: events a second, at most.  dry_run: count, deliver nothing.  Targets that are buses are left out unless through_buses; events that go through one are new events there.
+$$Deliver the events of an archive again that were ingested at or after "from" and before "to" (null: the oldest; now), in id order: to the targets of the bus's rules as they are now (rules: only these), or to one queue instead (to_queue).  pattern: only events that match it, too.  A rule that is named must be enabled; if it is disabled or deleted before the end the replay fails, and can be resumed when it is there again.  max_rate: events a second, at most.  dry_run: count, deliver nothing.  Targets that are buses are left out unless through_buses; events that go through one are new events there.
 
 Runs in the maintenance worker, in chunks whose position is saved with their deliveries: killed anywhere it goes on, and each event is delivered exactly once per target.  Without workers: CALL eb.run_replay(name).  The messages carry the replay's name, and "replay-name" in their envelope; they are not archived again.
 
@@ -190,7 +193,7 @@ CREATE FUNCTION eb.backfill_rule(bus text, rule text,
 	RETURNS text
 	AS 'MODULE_PATHNAME', 'eb_backfill_rule' LANGUAGE C;
 COMMENT ON FUNCTION eb.backfill_rule(text, text, timestamptz, text) IS
-$$Deliver to a rule's targets what was put before the rule: events ingested at or after since (null: all that the log has) that its pattern matches and that were not routed by it, in id order, each exactly once per target.  Waits for transactions that were publishing when the rule was put, prepared ones included, so nothing falls between history and live.  A target that came later than the rule gets what was put before the target.  Returns the name of the replay that does it (name, or "backfill-<rule>-<n>"); see eb.replay_status.  Needs the privilege to manage the bus's rules.$$;
+$$Deliver to a rule's targets what was put before the rule: events ingested at or after since (null: all that the log has) that its pattern matches and that were not routed by it, in id order, each exactly once per target.  Waits for transactions that were publishing when the rule was put, prepared ones included, so nothing falls between history and live.  A target that came later than the rule gets what was put before the target.  A rule that was disabled and is enabled again counts as new from then on: pass the time at which it was disabled as since.  The rule must be enabled; if it is disabled or changed before the end, the backfill fails.  Returns the name of the replay that does it (name, or "backfill-<rule>-<n>"); see eb.replay_status.  Needs the privilege to manage the bus's rules.$$;
 
 CREATE FUNCTION eb.pause_replay(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_pause_replay' LANGUAGE C STRICT;

@@ -62,12 +62,12 @@ COMMENT ON FUNCTION eb.drop_subscription(text) IS
 CREATE FUNCTION eb.pause_subscription(name text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_pause_subscription' LANGUAGE C STRICT;
 COMMENT ON FUNCTION eb.pause_subscription(text) IS
-'Pause a subscription: eb.read returns nothing until eb.resume_subscription.  The position stays.';
+'Pause a subscription: eb.read returns nothing until eb.resume_subscription.  The position stays.  With a queue: nothing is delivered there, neither what is put nor history, until then.';
 
 CREATE FUNCTION eb.resume_subscription(name text, "from" text DEFAULT 'last') RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_resume_subscription' LANGUAGE C STRICT;
 COMMENT ON FUNCTION eb.resume_subscription(text, text) IS
-'Resume a paused subscription: from ''last'', where it stood, or from ''latest'', skipping what was put meanwhile.';
+'Resume a paused subscription: from ''last'', where it stood, or from ''latest'', skipping what was put meanwhile; of one with a FIFO queue, whose history comes first, also what of that was not delivered yet.';
 
 CREATE FUNCTION eb.seek(subscription text, "to" text) RETURNS void
 	AS 'MODULE_PATHNAME', 'eb_seek_text' LANGUAGE C STRICT;
@@ -146,7 +146,9 @@ UNION ALL
 		CASE WHEN s.paused THEN 'paused'
 			WHEN r.state IN ('STARTING', 'RUNNING') THEN 'backfilling'
 			WHEN r.state IN ('PAUSED', 'FAILED') THEN 'backfill ' || pg_catalog.lower(r.state)
-			ELSE 'active' END,
+			WHEN u.enabled THEN 'active'
+			WHEN u.enabled IS NULL THEN 'rule deleted'
+			ELSE 'rule disabled' END,
 		g."position",
 		eb.event_time(g."position"),
 		CASE WHEN r.state IN ('STARTING', 'RUNNING', 'PAUSED', 'FAILED')
@@ -165,7 +167,8 @@ UNION ALL
 	FROM eb.subscriptions s
 		LEFT JOIN eb.replays r ON r.name = 'subscription-' || s.name
 		LEFT JOIN eb.replay_progress g ON g.replay = r.name
+		LEFT JOIN eb.rules u ON u.bus = s.bus AND u.name = s.rule
 	WHERE s.queue IS NOT NULL
 		AND pg_catalog.has_table_privilege(s.subscription_view, 'SELECT, UPDATE, TRUNCATE');
 COMMENT ON VIEW eb.subscription_status IS
-'Subscriptions.  Of a cursor, a row for each partition: where it stands, how far behind it is (lag_events is exact up to 10000), how many events it looked at and matched, and which backend''s open publishing transaction holds it up.  Of one with a queue: whether its history is still being delivered (backfilling), how far that is, and its error; eb.rule_status counts what its rule matched live.';
+'Subscriptions.  Of a cursor, a row for each partition: where it stands, how far behind it is (lag_events is exact up to 10000), how many events it looked at and matched, and which backend''s open publishing transaction holds it up.  Of one with a queue: whether its history is still being delivered (backfilling), how far that is, and its error; "rule disabled" and "rule deleted" if somebody did that to its rule, or cancelled the replay that was to enable it (eb.enable_rule); eb.rule_status counts what its rule matched live.';

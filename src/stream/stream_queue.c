@@ -7,7 +7,8 @@
  * Which is which is told by the version of the bus's rules that each event
  * carries, so none falls between and none comes twice.  Pausing disables the
  * rule, which takes a version as well: resuming enables it and backfills what
- * was put under the versions in between.
+ * was put under the versions in between.  If history was still being delivered
+ * then, its backfill takes them along.
  *
  * For a FIFO queue order matters more than being live at once: its rule stays
  * disabled while history is delivered, and is enabled under a lock that keeps
@@ -28,7 +29,6 @@
 
 #include "archive/archive_internal.h"
 #include "catalog.h"
-#include "log/log.h"
 #include "queue/queue.h"
 #include "stream/stream_internal.h"
 
@@ -141,12 +141,51 @@ stored_pattern(const char *name)
 	return text ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))) : NULL;
 }
 
+/* The version from which on the rule has routed to the subscription's queue. */
+static char *
+routed_since(const char *name, const char *bus)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+	char	   *version;
+
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg_text(&args, bus);
+	eb_owner_begin(&owner);
+	version = eb_sql_value("SELECT greatest(r.since_version, t.since_version) FROM eb.rules r"
+						   " JOIN eb.subscriptions s ON s.name = r.name AND s.bus = r.bus"
+						   " LEFT JOIN eb.targets t ON t.bus = r.bus AND t.rule = r.name"
+						   " AND t.kind = 'queue' AND t.destination = s.queue"
+						   " WHERE r.name = $1 AND r.bus = $2", &args);
+	eb_owner_end(&owner);
+	return version;
+}
+
+/*
+ * Of a backfill that is not finished: stop it, and note under which versions
+ * the rule has routed until it was paused, as its own version does not tell
+ * any more once it is enabled again.
+ */
+static void
+pause_backfill(const char *name, const char *since)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+
+	eb_sql_arg_text(&args, backfill_name(name));
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg(&args, INT8OID, Int64GetDatum(pg_strtoint64(since)), false);
+	eb_owner_begin(&owner);
+	(void) eb_sql_run("UPDATE eb.replays p SET state = 'PAUSED', error = NULL, ended_at = NULL,"
+					  " routed = coalesce(p.routed, '{}') || ARRAY[$3, s.paused_version]"
+					  " FROM eb.subscriptions s WHERE p.name = $1 AND s.name = $2", &args);
+	eb_owner_end(&owner);
+}
+
 /*
  * Disable the rule and note from where on it misses events: those put under
- * this change's version or later.  An event may have its id long before the
- * newest rules are looked up for it (a row of an INSERT, until the statement's
- * end), so their ids are not above a tick of now, but above the horizon, which
- * no open publisher's are below.  The version tells those in between apart.
+ * this change's version or later, whose ids are above a tick taken before it
+ * is committed.
  */
 void
 eb_subscription_pause_route(const char *name, const char *bus)
@@ -155,28 +194,22 @@ eb_subscription_pause_route(const char *name, const char *bus)
 	EbSqlArgs	args = {0};
 	EbSqlArgs	paused = {0};
 	EbReplay   *backfill;
-	EbTick		horizon;
-	EbTick		own = eb_log_bound();
 	pg_uuid_t	at;
+	char	   *since;
 
+	/* it is not in the middle of a chunk then, and stays where it is */
+	(void) eb_replay_lock(backfill_name(name), true);
 	backfill = eb_replay_get(backfill_name(name));
-	if (backfill && (strcmp(backfill->state, "STARTING") == 0 ||
-					 strcmp(backfill->state, "RUNNING") == 0))
+	if (backfill && backfill->handover && eb_replay_unfinished(backfill))
 	{
-		if (backfill->handover)
-		{
-			eb_replay_set_state(backfill->name, "PAUSED", NULL);
-			return;
-		}
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot pause subscription \"%s\" while its history is being delivered", name),
-				 errhint("Wait for replay \"%s\", see eb.replay_status.", backfill->name)));
+		/* its rule is disabled already */
+		(void) eb_replay_change_state(backfill->name, "PAUSED", "{STARTING,RUNNING,PAUSED,FAILED}");
+		return;
 	}
-	horizon = eb_log_horizon();
-	eb_position_before(own != 0 ? Min(own, horizon) : horizon, &at);
+	eb_position_before(eb_clock_take(1), &at);
 	eb_sql_arg_text(&args, name);
 	eb_sql_arg_text(&args, bus);
+	since = routed_since(name, bus);
 	call("SELECT eb.disable_rule($1, $2)", &args);
 	eb_sql_arg_text(&paused, name);
 	eb_sql_arg_text(&paused, bus);
@@ -185,6 +218,45 @@ eb_subscription_pause_route(const char *name, const char *bus)
 	(void) eb_sql_run("UPDATE eb.subscriptions s SET paused_at = $3, paused_version = r.since_version"
 					  " FROM eb.rules r WHERE s.name = $1 AND r.bus = $2 AND r.name = $1", &paused);
 	eb_owner_end(&owner);
+	if (backfill && eb_replay_unfinished(backfill))
+		pause_backfill(name, since);
+}
+
+static void
+enable_rule(const char *name, const char *bus)
+{
+	EbSqlArgs	args = {0};
+
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg_text(&args, bus);
+	call("SELECT eb.enable_rule($1, $2)", &args);
+}
+
+/*
+ * A backfill that was paused goes on where it was, and takes what was put
+ * meanwhile with it: there is nothing below its position of that.  latest:
+ * without it.
+ */
+static void
+resume_backfill(const char *name, const char *bus, bool latest)
+{
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
+
+	eb_sql_arg_text(&args, backfill_name(name));
+	eb_sql_arg_text(&args, name);
+	eb_sql_arg_text(&args, bus);
+	eb_sql_arg(&args, BOOLOID, BoolGetDatum(latest), false);
+	eb_owner_begin(&owner);
+	(void) eb_sql_run("UPDATE eb.replays p SET state = 'STARTING', error = NULL, ended_at = NULL,"
+					  " made_version = b.rules_version,"
+					  " before = CASE WHEN $4 THEN p.before END,"
+					  " routed = CASE WHEN $4 THEN coalesce(p.routed, '{}') ||"
+					  " ARRAY[s.paused_version, r.since_version] ELSE p.routed END"
+					  " FROM eb.rules r JOIN eb.buses b ON b.name = r.bus"
+					  " JOIN eb.subscriptions s ON s.name = r.name AND s.bus = r.bus"
+					  " WHERE p.name = $1 AND r.name = $2 AND r.bus = $3", &args);
+	eb_owner_end(&owner);
 }
 
 void
@@ -192,7 +264,6 @@ eb_subscription_resume_route(const char *name, const char *bus, const char *queu
 							 bool latest)
 {
 	EbOwnerContext owner;
-	EbSqlArgs	args = {0};
 	EbSqlArgs	own = {0};
 	EbReplay   *backfill;
 	EbTick		after;
@@ -200,9 +271,15 @@ eb_subscription_resume_route(const char *name, const char *bus, const char *queu
 	char	   *at;
 
 	backfill = eb_replay_get(backfill_name(name));
-	if (backfill && backfill->handover && strcmp(backfill->state, "PAUSED") == 0)
+	if (backfill && backfill->handover && eb_replay_unfinished(backfill))
 	{
-		eb_replay_set_state(backfill->name, "STARTING", NULL);
+		if (latest)
+		{
+			forget_backfill(name);
+			enable_rule(name, bus);
+		}
+		else
+			(void) eb_replay_change_state(backfill->name, "STARTING", "{PAUSED,FAILED}");
 		return;
 	}
 	eb_sql_arg_text(&own, name);
@@ -213,6 +290,12 @@ eb_subscription_resume_route(const char *name, const char *bus, const char *queu
 	if (!version || !at)
 		return;					/* it was not paused */
 
+	if (backfill && eb_replay_unfinished(backfill))
+	{
+		enable_rule(name, bus);
+		resume_backfill(name, bus, latest);
+		return;
+	}
 	forget_backfill(name);
 	after = eb_uuid_tick(DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(at))));
 	if (!latest && eb_queue_lookup(queue, false)->fifo)
@@ -222,9 +305,7 @@ eb_subscription_resume_route(const char *name, const char *bus, const char *queu
 						  after, pg_strtoint64(version));
 		return;
 	}
-	eb_sql_arg_text(&args, name);
-	eb_sql_arg_text(&args, bus);
-	call("SELECT eb.enable_rule($1, $2)", &args);
+	enable_rule(name, bus);
 	if (!latest)
 		eb_backfill_start(backfill_name(name), bus, name, after, pg_strtoint64(version));
 }

@@ -190,6 +190,22 @@ BEGIN
 END $$;
 SELECT * FROM pg_temp.try_both(ARRAY['{"a":[1]}', '{"a":1}', '{"a":[1]}', '{"a":[2]}', '{"a":[1]}']::jsonb[]);
 
+-- The usual slips, with the corrected pattern: the list around an operator was
+-- forgotten, its name is spelt otherwise, bounds are the wrong way round, an
+-- address was written as a network of one.
+\set VERBOSITY default
+SELECT eb.validate_pattern('{"detail":{"a b":{"prefix":"x"}}}');
+SELECT eb.validate_pattern('{"detail":{"state":{"exists":false}}}');
+SELECT eb.validate_pattern('{"a":{"anything-but":{"prefix":"x"}}}');
+SELECT eb.validate_pattern('{"prefix":{"suffix":"x"}}');
+SELECT eb.validate_pattern('{"prefix":"x"}');
+SELECT eb.validate_pattern('{"a":[{"Equals_Ignore_Case":"x"}]}');
+SELECT eb.validate_pattern('{"a":[{"anythingBut":"x"}]}');
+SELECT eb.validate_pattern('{"a":[{"prefixes":"x"}]}');
+SELECT eb.validate_pattern('{"a":[{"-":"x"}]}');
+SELECT eb.validate_pattern('{"a":[{"numeric":["<=",10.50,">",3]}]}');
+SELECT eb.validate_pattern('{"a":[{"cidr":"192.168.1.7/32"}]}');
+
 -- NULL in, NULL out.
 SELECT eb.matches(NULL, '{"a":[1]}') IS NULL AS a,
 	eb.matches('{}', NULL) IS NULL AS b,

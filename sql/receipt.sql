@@ -46,6 +46,14 @@ SET eb.clock_offset = '31 s';
 SELECT count(*) FROM eb.receive('jobs');
 RESET eb.clock_offset;
 SELECT eb.ack('jobs', :'r5') AS old, eb.ack('jobs', :'r5b') AS new;
+-- Of one receipt it returns the new one, or null; 0 gives the message back.
+SELECT eb.send('jobs', '"five and a half"') > 0 AS sent;
+SELECT receipt AS r5 FROM eb.receive('jobs') \gset
+SELECT eb.extend('jobs', :'r5', '1 hour') AS r5b \gset
+SELECT :'r5' <> :'r5b' AS "new", eb.extend('jobs', :'r5', '1 hour') AS of_the_old_one;
+SELECT eb.extend('jobs', :'r5b', '0') IS NOT NULL AS "given back";
+SELECT body, receive_count, receipt AS r5 FROM eb.receive('jobs') \gset
+SELECT :'body' AS body, :receive_count AS receive_count, eb.ack('jobs', :'r5') AS acked;
 
 -- nack() gives it back for later, after a backoff with full jitter: up to 10
 -- seconds after the first failure, never less than 2.
@@ -107,6 +115,9 @@ SELECT eb.nack('nowhere', :'r10');
 SELECT eb.nack('jobs', :'r10', delay => '-1 s');
 SELECT eb.extend('jobs', ARRAY[:'r10'], NULL);
 SELECT eb.extend('jobs', ARRAY[:'r10'], '3 years');
+SELECT eb.extend('jobs', NULL::text, '1 s');
+SELECT eb.extend('jobs', :'r10', NULL);
+SELECT eb.extend('jobs', :'r10', '-1 s');
 SELECT result FROM eb.ack('jobs', ARRAY[:'r10', '1-1']);
 SELECT * FROM eb.ack('jobs', '{}'::text[]);
 

@@ -51,6 +51,7 @@ CALL eb.wait(NULL, '1 second');
 CALL eb.wait('jobs', subscription => 'jobs');
 CALL eb.wait('jobs', NULL);
 CALL eb.wait('jobs', '-1 second');
+CALL eb.wait('jobs', '2 years');
 
 -- Who may receive may wait.
 CREATE ROLE worker_test_nobody;

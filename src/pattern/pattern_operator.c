@@ -320,8 +320,24 @@ parse_numeric(EbParser *ps, const EbValue *list, EbTest *test)
 	}
 	if (n > 2 ||
 		(n == 2 && (ops[0].ptr[0] != '>' || ops[1].ptr[0] != '<')))
+	{
+		StringInfoData hint;
+
+		initStringInfo(&hint);
+		if (n == 2 && ops[0].ptr[0] == '<' && ops[1].ptr[0] == '>')
+		{
+			appendStringInfo(&hint, "Write {\"numeric\": [\"%.*s\", ",
+							 (int) ops[1].len, ops[1].ptr);
+			eb_value_to_json(&hint, &numbers[1], EB_PARSE_FOUND_BYTES);
+			appendStringInfo(&hint, ", \"%.*s\", ", (int) ops[0].len, ops[0].ptr);
+			eb_value_to_json(&hint, &numbers[0], EB_PARSE_FOUND_BYTES);
+			appendStringInfoString(&hint, "]}.");
+		}
+		else
+			appendStringInfoString(&hint, NUMERIC_HINT);
 		eb_parse_refuse(ps, "the lower bound (> or >=) first, then the upper (< or <=)",
-						list, NUMERIC_HINT);
+						list, hint.data);
+	}
 
 	test->kind = EB_TEST_RANGE;
 	for (int i = 0; i < n; i++)
@@ -360,7 +376,9 @@ parse_cidr(EbParser *ps, const EbValue *v, EbTest *test)
 			break;
 		case EB_CIDR_TOO_MANY_BITS:
 			eb_parse_refuse(ps, "at most 31 (IPv4) or 127 (IPv6) bits", v,
-							"Write a single address as a plain string: [\"10.0.0.1\"] matches every spelling of it.");
+							psprintf("Write a single address as a plain string: [\"%.*s\"] matches every spelling of it.",
+									 (int) ((const char *) memchr(v->ptr, '/', v->len) - v->ptr),
+									 v->ptr));
 			break;
 		default:
 			break;
@@ -422,8 +440,11 @@ parse_operator(EbParser *ps, const EbValue *object, EbTest *test)
 		parse_exists(ps, &v, test);
 	else
 	{
+		const char *meant = eb_operator_meant(op.ptr, op.len);
+
 		eb_parse_pop(ps, mark);
-		eb_parse_refuse(ps, "one of the operators " OPERATORS, object,
+		eb_parse_refuse(ps, "one of the operators " OPERATORS, object, meant ?
+						psprintf("The operator is written \"%s\".", meant) :
 						"To test a field of a nested object leave the list away, as in {\"detail\": {\"state\": [\"on\"]}}.");
 	}
 	eb_parse_pop(ps, mark);

@@ -63,6 +63,38 @@ is_operator_name(const char *s, uint32 len)
 	return in_list(operator_names, lengthof(operator_names), s, len);
 }
 
+/*
+ * The operator that a misspelt name means (letter case, - and _ aside), as
+ * in "Prefix" or "anythingBut"; NULL if there is none.
+ */
+const char *
+eb_operator_meant(const char *s, uint32 len)
+{
+	for (int i = 0; i < (int) lengthof(operator_names); i++)
+	{
+		const char *name = operator_names[i];
+		uint32		at = 0;
+
+		for (;;)
+		{
+			while (*name == '-')
+				name++;
+			while (at < len && (s[at] == '-' || s[at] == '_'))
+				at++;
+			if (*name == '\0' || at == len)
+				break;
+			if (s[at] != *name && !(s[at] >= 'A' && s[at] <= 'Z' &&
+									s[at] - 'A' + 'a' == *name))
+				break;
+			name++;
+			at++;
+		}
+		if (*name == '\0' && at == len)
+			return operator_names[i];
+	}
+	return NULL;
+}
+
 static bool
 is_reserved(const char *s, uint32 len)
 {
@@ -361,6 +393,49 @@ check_or_use(EbParser *ps, const EbValue *v, bool as_operator)
 		ps->or_key_seen = true;
 }
 
+/*
+ * A scalar stands where an object or a list is expected.  Mostly the list was
+ * forgotten; or, if the keys that lead here are operators, as in
+ * {"a": {"prefix": "x"}}, the list around the operator.
+ */
+static void
+refuse_scalar(EbParser *ps, const EbValue *key, const EbValue *v, uint32 parent)
+{
+	StringInfoData hint;
+	StringInfoData test;
+	uint32		field = parent;
+
+	initStringInfo(&test);
+	eb_value_to_json(&test, v, EB_PARSE_FOUND_BYTES);
+	initStringInfo(&hint);
+	if (is_operator_name(key->ptr, key->len))
+	{
+		/* the innermost key above that is no operator is the field */
+		while (ps->nodes[field].depth > 0 &&
+			   is_operator_name(ps->nodes[field].key, ps->nodes[field].keylen))
+			field = ps->nodes[field].parent;
+	}
+	if (is_operator_name(key->ptr, key->len) && ps->nodes[field].depth > 0)
+	{
+		char	   *inner;
+
+		inner = psprintf("{\"%.*s\": %s}", (int) key->len, key->ptr, test.data);
+		for (uint32 n = parent; n != field; n = ps->nodes[n].parent)
+			inner = psprintf("{\"%s\": %s}", ps->nodes[n].key, inner);
+		appendStringInfoString(&hint, "An operator stands in the list of its field: {");
+		eb_string_to_json(&hint, ps->nodes[field].key,
+						  Min(ps->nodes[field].keylen, EB_PARSE_FOUND_BYTES));
+		appendStringInfo(&hint, ": [%s]}.", inner);
+	}
+	else
+	{
+		appendStringInfoString(&hint, "Put the value into a list: {");
+		eb_string_to_json(&hint, key->ptr, Min(key->len, EB_PARSE_FOUND_BYTES));
+		appendStringInfo(&hint, ": [%s]}.", test.data);
+	}
+	eb_parse_refuse(ps, "an object or a list of values", v, hint.data);
+}
+
 static void
 parse_member(EbParser *ps, const EbValue *key, const EbValue *v, uint32 node,
 			 EbAnd *and, int or_depth)
@@ -368,6 +443,7 @@ parse_member(EbParser *ps, const EbValue *key, const EbValue *v, uint32 node,
 	bool		is_or = key->len == strlen(OR_KEY) &&
 	memcmp(key->ptr, OR_KEY, key->len) == 0;
 	bool		saved = ps->or_as_key;
+	uint32		parent = node;
 
 	if (is_or)
 	{
@@ -391,17 +467,7 @@ parse_member(EbParser *ps, const EbValue *key, const EbValue *v, uint32 node,
 	else if (v->type == EB_ARRAY)
 		parse_field(ps, EB_CONTAINER(*v), node, and);
 	else
-	{
-		StringInfoData hint;
-
-		initStringInfo(&hint);
-		appendStringInfoString(&hint, "Put the value into a list: {");
-		eb_string_to_json(&hint, key->ptr, Min(key->len, EB_PARSE_FOUND_BYTES));
-		appendStringInfoString(&hint, ": [");
-		eb_value_to_json(&hint, v, EB_PARSE_FOUND_BYTES);
-		appendStringInfoString(&hint, "]}.");
-		eb_parse_refuse(ps, "an object or a list of values", v, hint.data);
-	}
+		refuse_scalar(ps, key, v, parent);
 	ps->or_as_key = saved;
 }
 

@@ -34,6 +34,7 @@ typedef struct EbParser
 	int			maxused;
 } EbParser;
 
+extern const char *eb_operator_meant(const char *s, uint32 len);
 extern int	eb_parse_push_key(EbParser *ps, const char *key, uint32 keylen);
 extern int	eb_parse_push_index(EbParser *ps, int index);
 extern void eb_parse_pop(EbParser *ps, int mark);

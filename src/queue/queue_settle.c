@@ -610,3 +610,27 @@ eb_extend(PG_FUNCTION_ARGS)
 	return_results(fcinfo, &settler, receipts, n);
 	return (Datum) 0;
 }
+
+PG_FUNCTION_INFO_V1(eb_extend_one);
+Datum
+eb_extend_one(PG_FUNCTION_ARGS)
+{
+	Settler		settler;
+	Receipt		receipt = {0};
+	char		buf[EB_RECEIPT_SIZE];
+
+	if (PG_ARGISNULL(0))
+		eb_error_null("queue");
+	if (PG_ARGISNULL(1))
+		eb_error_null("receipt");
+	if (PG_ARGISNULL(2))
+		eb_error_null("extension");
+	parse_receipt(PG_GETARG_DATUM(1), &receipt);
+	begin(&settler, EXTEND, PG_GETARG_TEXT_PP(0));
+	settler.delay = interval_argument(fcinfo, 2, "extension");
+	settle(&settler, &receipt, 1, false);
+	if (receipt.outcome != DONE)
+		PG_RETURN_NULL();
+	eb_receipt_format(buf, receipt.message_id, receipt.new_deadline);
+	PG_RETURN_TEXT_P(cstring_to_text(buf));
+}

@@ -100,7 +100,7 @@ Exactly one destination: queue, the name of a queue; target_bus, of another bus;
 
 A queue gets the whole envelope of the event as the message's body.  In a FIFO queue the group is the event's group, or its source where it has none.  A channel gets it as text; if that is 8000 bytes or longer, {"id": ..., "bus": ..., "too-long": true}.  NOTIFY costs a lock that all sessions share, and a transaction with it cannot be prepared; for more than a few events a second a queue is better.
 
-A bus gets the event as a new one: with its time, resources, headers and correlation, the first event's id as its cause, and one hop more; more than eb.max_hops are not made (a WARNING, counted in eb.rule_status).  source and detail_type replace the event's own there.
+A bus gets the event as a new one: with its time, resources, headers and correlation, the first event's id as its cause, and one hop more; more than eb.max_hops, or 10000 forwards of one event on all ways together, are not made (a WARNING, counted in eb.rule_status).  source and detail_type replace the event's own there.
 
 Instead of the envelope (for a bus: the detail) a target can get input, a constant; input_path, a part of the envelope; or input_transformer, {"InputPathsMap": {...}, "InputTemplate": "..."}; at most one of them.  on_missing says what a path without a value gives: null, omit or error, which fails the put.  See eb.test_transform.
 

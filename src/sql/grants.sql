@@ -34,6 +34,7 @@ GRANT EXECUTE ON FUNCTION eb.enable_rule(text, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_id_from(timestamptz) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.event_time(uuid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.explain_routing(jsonb, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION eb.extend(text, text, interval) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.extend(text, text[], interval) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.extend_processing(text, text, interval, bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION eb.fail_processing(text, text, text, bigint) TO PUBLIC;

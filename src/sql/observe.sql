@@ -37,7 +37,7 @@ COMMENT ON COLUMN eb.queue_status.oldest_age IS
 COMMENT ON COLUMN eb.queue_status.exact IS
 'True: ready, in_flight, delayed, parked and dead_lettered were counted, as this transaction sees them.  False: an index of the queue or of its dead-letter queue has more than 10,000 messages, or many entries that vacuum has not removed yet, so what is in there was estimated from a sample: usually within a few percent, but a few messages among many that are gone may be missed.';
 COMMENT ON COLUMN eb.queue_status.sent IS
-'Messages that came in, committed, since the server started (or the queue was last moved out of shared memory); exact, as are received, consumed, acked, nacked and died.  All are null without shared memory, and until something has happened.';
+'Messages that came in, committed, since the server started (or the queue was last moved out of shared memory); exact, as are received, consumed, acked, nacked and died.  All are null without shared memory, and until something has happened.  A prepared transaction counts when it is prepared.';
 COMMENT ON COLUMN eb.queue_status.received IS 'Leases given out.';
 COMMENT ON COLUMN eb.queue_status.consumed IS 'Messages taken by eb.consume.';
 COMMENT ON COLUMN eb.queue_status.acked IS 'Messages acknowledged.';

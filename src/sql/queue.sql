@@ -46,7 +46,7 @@ CREATE FUNCTION eb.send_batch(queue text, messages jsonb)
 	RETURNS SETOF bigint
 	AS 'MODULE_PATHNAME', 'eb_send_messages' LANGUAGE C ROWS 100;
 COMMENT ON FUNCTION eb.send_batch(text, jsonb) IS
-'Send many messages to a queue at once, given as a JSON array of objects {"body": ..., "delay": seconds or interval, "group_id": ..., "headers": {...}, "dedup_id": ...} of which only the body must be there (see eb.send); returns their ids in order.  Other keys are refused.  All or nothing.  Needs INSERT on eb.queue_<name>.';
+'Send many messages to a queue at once, given as a JSON array of objects {"body": ..., "delay": seconds or interval, "group_id": ..., "headers": {...}, "dedup_id": ...} of which only the body must be there (see eb.send); returns their ids in order.  Other keys are refused.  A literal needs its type, as in eb.send_batch(''q'', ''[{"body": 1}]''::jsonb).  All or nothing.  Needs INSERT on eb.queue_<name>.';
 
 -- queue_receive.c
 
@@ -109,6 +109,11 @@ CREATE FUNCTION eb.extend(queue text, receipts text[], extension interval,
 	AS 'MODULE_PATHNAME', 'eb_extend' LANGUAGE C ROWS 10;
 COMMENT ON FUNCTION eb.extend(text, text[], interval) IS
 'Processing takes longer: let the leases run out extension from now (0 to 1 year) in place of when they would have.  Results are those of eb.ack; new_receipt replaces the receipt of a lease that was extended, which is good no more, as a receipt holds its deadline.  Needs UPDATE and DELETE on eb.queue_<name>.';
+
+CREATE FUNCTION eb.extend(queue text, receipt text, extension interval) RETURNS text
+	AS 'MODULE_PATHNAME', 'eb_extend_one' LANGUAGE C;
+COMMENT ON FUNCTION eb.extend(text, text, interval) IS
+'Processing takes longer: let the lease run out extension from now (see eb.extend of an array).  Returns the new receipt; null if the lease is not good any more.  An extension of 0 gives the message back at once.  Needs UPDATE and DELETE on eb.queue_<name>.';
 
 -- queue_config.c
 

@@ -206,19 +206,23 @@ static TimestampTz
 end_of_wait(const Interval *timeout)
 {
 	TimestampTz now = eb_clock_now();
-	Interval	zero = {0};
+	int64		length;
+	bool		fits = eb_interval_microseconds(timeout, &length);
+	char	   *text;
 
-	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, IntervalPGetDatum(timeout),
-										  IntervalPGetDatum(&zero))) < 0)
+	if (fits && length >= 0 && length <= EB_MAX_DELAY)
+		return now + length;
+
+	text = DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(timeout)));
+	if (fits && length < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout must not be negative"),
-				 errdetail("It is %s.",
-						   DatumGetCString(DirectFunctionCall1(interval_out,
-															   IntervalPGetDatum(timeout))))));
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(now),
-												   IntervalPGetDatum(timeout)));
+				 errdetail("It is %s.", text)));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("timeout is too long"),
+			 errdetail("It is %s; the limit is 1 year.", text)));
 }
 
 /*

@@ -130,8 +130,24 @@ SELECT count(*) FROM eb.rules;
 -- the triggers of the views are not for views of one's own
 CREATE VIEW pv_schema.v AS SELECT 1 AS x;
 CREATE TRIGGER t INSTEAD OF INSERT ON pv_schema.v FOR EACH ROW EXECUTE FUNCTION eb.bus_view_insert();
-
 RESET ROLE;
+
+-- A view that went with all that its owner had: nobody can use the bus, and
+-- the owner of the extension deletes what is left.
+SELECT eb.create_bus('pv_orphan');
+SELECT eb.put_rule('r', '{"source": ["shop"]}', bus => 'pv_orphan');
+ALTER VIEW eb.bus_pv_orphan OWNER TO eb_manager;
+DROP OWNED BY eb_manager;
+SELECT eb.put_event('shop', 'T', '{}', bus => 'pv_orphan');
+SELECT eb.explain_routing('{}', 'pv_orphan');
+SELECT count(*) FROM eb.rule_status WHERE bus = 'pv_orphan';
+SELECT count(*) FROM eb.rule_counters() WHERE rule = 'orphan';
+SELECT count(*) FROM eb.find_event('00000000-0000-7000-8000-000000000000');
+SET ROLE eb_nobody;
+SELECT eb.delete_bus('pv_orphan');
+RESET ROLE;
+SELECT eb.delete_bus('pv_orphan', with_rules => true);
+
 SET client_min_messages = warning;
 DROP SCHEMA pv_schema CASCADE;
 DROP FUNCTION pg_temp.leak;

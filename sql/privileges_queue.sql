@@ -142,6 +142,22 @@ SELECT eb.create_queue('spy', dead_letter_queue => 'other_dlq');
 SELECT eb.drop_queue('tasks', true);
 RESET ROLE;
 
+-- The view belongs to somebody else, and goes with all that he owns: nobody
+-- can use the queue any more, others are none the worse, and the owner of the
+-- extension drops what is left.
+SELECT eb.create_queue('orphan');
+ALTER VIEW eb.queue_orphan OWNER TO regress_eb_admin;
+DROP OWNED BY regress_eb_admin;
+SELECT eb.send('orphan', '1');
+SELECT eb.receive('orphan');
+SELECT queue FROM eb.queue_status ORDER BY queue;
+SELECT count(*) FROM eb.in_flight;
+SET ROLE regress_eb_nobody;
+SELECT eb.drop_queue('orphan');
+RESET ROLE;
+SELECT eb.drop_queue('orphan');
+SELECT count(*) FROM eb.queues WHERE name LIKE 'orphan%';
+
 SELECT eb.drop_queue('other');
 REVOKE EXECUTE ON FUNCTION eb.create_queue FROM regress_eb_maker;
 DROP ROLE regress_eb_maker, regress_eb_publisher, regress_eb_consumer, regress_eb_reader, regress_eb_admin, regress_eb_nobody;

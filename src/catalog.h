@@ -148,6 +148,9 @@ extern char *eb_sql_value(const char *sql, const EbSqlArgs *args);
  */
 extern bool eb_lock_briefly(Oid relid, LOCKMODE mode, const char *timeout);
 
+/* Has the current user any of these privileges on a view?  No, if it is gone. */
+extern bool eb_view_allows(Oid view, AclMode any);
+
 /*
  * Privileges hang on the views of buses and queues.  Raises
  * 42501 unless the current user has all of mode on the view, with the GRANT

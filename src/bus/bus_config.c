@@ -37,6 +37,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -294,13 +295,13 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 {
 	char	   *name = required_text(fcinfo, 0, "name");
 	bool		with_rules = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	const EbBus *bus = eb_bus_lookup(name, false);
+	Oid			view = eb_bus_lookup(name, false)->view;
 	EbOwnerContext owner;
 	EbSqlArgs	args = {0};
 	char	   *list;
 
 	PreventCommandIfReadOnly("eb.delete_bus()");
-	eb_check_view_privilege(bus->view, EB_BUS_ADMIN, "bus", name);
+	eb_check_view_privilege(view, EB_BUS_ADMIN, "bus", name);
 	eb_owner_begin(&owner);
 
 	/* in this order: who makes a subscription takes both */
@@ -337,7 +338,8 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 	(void) eb_sql_run("DELETE FROM eb.targets WHERE bus = $1", &args);
 	(void) eb_sql_run("DELETE FROM eb.rules WHERE bus = $1", &args);
 	(void) eb_sql_run("DELETE FROM eb.buses WHERE name = $1", &args);
-	eb_sql_execute("DROP VIEW eb.%s", quote_identifier(psprintf("bus_%s", name)));
+	if (get_rel_name(view) != NULL)
+		eb_sql_execute("DROP VIEW eb.%s", quote_identifier(psprintf("bus_%s", name)));
 	eb_owner_end(&owner);
 	eb_once_drop(EB_ONCE_BUS, name);
 	PG_RETURN_VOID();

@@ -36,7 +36,6 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/dsa.h"
 #include "utils/hsearch.h"
@@ -713,8 +712,8 @@ readable_buses(void)
 	{
 		bool		isnull;
 
-		if (pg_class_aclcheck(DatumGetObjectId(heap_getattr(tuple, view, desc, &isnull)),
-							  GetUserId(), EB_BUS_READ) == ACLCHECK_OK)
+		if (eb_view_allows(DatumGetObjectId(heap_getattr(tuple, view, desc, &isnull)),
+						   EB_BUS_READ))
 			result = bms_add_member(result, DatumGetInt32(heap_getattr(tuple, id, desc,
 																	   &isnull)));
 	}

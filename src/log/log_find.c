@@ -22,7 +22,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -59,7 +58,7 @@ readable_buses(void)
 		bool		isnull;
 		Oid			view_oid = DatumGetObjectId(heap_getattr(tuple, view, desc, &isnull));
 
-		if (pg_class_aclcheck(view_oid, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		if (eb_view_allows(view_oid, ACL_SELECT))
 			ids[n++] = heap_getattr(tuple, id, desc, &isnull);
 	}
 	eb_config_close(scan);

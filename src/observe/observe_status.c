@@ -31,7 +31,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -317,9 +316,8 @@ look_at_queue(const EbQueue *queue, const char *source, QueueFigures *figures)
 static bool
 may_see(const EbQueue *queue)
 {
-	return pg_class_aclmask(queue->view, GetUserId(),
-							ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE,
-							ACLMASK_ANY) != 0;
+	return eb_view_allows(queue->view,
+						  ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE);
 }
 
 /* ------------------------------------------------------------------ */
@@ -425,13 +423,19 @@ for_each_queue(FunctionCallInfo fcinfo, int columns,
 	for (int i = 0; i < n; i++)
 	{
 		MemoryContext old;
+		Relation	table;
 
 		if (!may_see(&queues[i]))
+			continue;
+		/* it may have been dropped since the list was made */
+		table = try_table_open(queues[i].table, AccessShareLock);
+		if (table == NULL)
 			continue;
 		old = MemoryContextSwitchTo(context);
 		put(rsinfo, &queues[i]);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
+		table_close(table, AccessShareLock);
 	}
 	MemoryContextDelete(context);
 }

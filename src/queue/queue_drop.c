@@ -21,7 +21,6 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -209,7 +208,7 @@ drop_own_dead_letter_queue(const EbQueue *queue, bool with_dead_letters)
 	if (strcmp(queue->dead_letter_queue, own) != 0 || !eb_queue_read(own, &dlq) ||
 		!dlq.is_dlq || find_sources(own, queue->name, &others) > 0)
 		return;
-	if (pg_class_aclcheck(dlq.view, GetUserId(), EB_QUEUE_ADMIN) != ACLCHECK_OK)
+	if (get_rel_name(dlq.view) != NULL && !eb_view_allows(dlq.view, EB_QUEUE_ADMIN))
 	{
 		ereport(NOTICE,
 				(errmsg("dead-letter queue \"%s\" stays", own),

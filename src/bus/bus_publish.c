@@ -708,6 +708,7 @@ eb_redeliver_add(EbRedeliver *redeliver, EbEvent *event, EbEventPointer *pointer
 	redeliver->copy_body = copy_body;
 	r.set = redeliver->set;
 	event->replay = redeliver->replay;
+	event->distinct = true;		/* who replays wants it again */
 	old = MemoryContextSwitchTo(publish->event_context);
 	r.envelope = eb_log_envelope(event, false);
 	MemoryContextSwitchTo(publish->chunk_context);

@@ -124,6 +124,10 @@ eb_log_row_event(const EbLogRow *row, EbEvent *event)
 		PointerGetDatum(DatumGetArrayTypePCopy(values[c[EVENT_RESOURCES]]));
 	event->headers = isnull[c[EVENT_HEADERS]] ? NULL :
 		DatumGetJsonbPCopy(values[c[EVENT_HEADERS]]);
+
+	/* it may be forwarded to another bus, which puts a copy of it */
+	event->dedup_id = NULL;
+	event->distinct = event->claimed = event->duplicate = false;
 }
 
 /* Take a row out of its slot: all is copied, the buffer may be let go. */

@@ -149,17 +149,16 @@ eb_archived_events(PG_FUNCTION_ARGS)
 /* ---- counting ---- */
 
 /*
- * Look at up to limit events after *position; counts by partition.  Moves
- * *position to the last one looked at; returns how many were.
+ * Look at up to limit events after *position and below horizon; counts by
+ * partition.  Moves *position to the last one looked at; returns how many were.
  */
 static int
-count_events(const EbArchive *archive, EbTick *position, int limit, Count *counts,
-			 int *ncounts, int max_counts)
+count_events(const EbArchive *archive, EbTick *position, EbTick horizon, int limit,
+			 Count *counts, int *ncounts, int max_counts)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "pg_eventbus event being counted",
 												  ALLOCSET_DEFAULT_SIZES);
-	EbTick		horizon = eb_log_horizon();
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	EbLogScan  *scan = eb_log_scan_begin(*position, horizon, snapshot);
 	EbLogRow	row;
@@ -257,7 +256,7 @@ eb_archive_count(const char *name)
 		return false;
 	eb_owner_begin(&owner);
 	start = position = counted_position(name);
-	n = count_events(archive, &position, COUNT_STEP, counts, &ncounts, lengthof(counts));
+	n = count_events(archive, &position, eb_log_horizon(), COUNT_STEP, counts, &ncounts, lengthof(counts));
 	if (position != start)
 	{
 		for (int i = 0; i < ncounts; i++)
@@ -333,7 +332,8 @@ eb_archive_totals(PG_FUNCTION_ARGS)
 	eb_owner_end(&owner);
 
 	if (archive->bus_id != 0 && OidIsValid(eb_table_oid(EB_EVENTS, true)) && !RecoveryInProgress())
-		n = count_events(archive, &position, TOTALS_SCAN, counts, &ncounts, lengthof(counts));
+		n = count_events(archive, &position, eb_log_horizon_estimate(), TOTALS_SCAN,
+						 counts, &ncounts, lengthof(counts));
 	for (int i = 0; i < ncounts; i++)
 	{
 		events += counts[i].events;

@@ -102,7 +102,13 @@ extern void eb_log_adopt_mark(void);
  */
 extern EbTick eb_log_horizon(void);
 
-/* Same; held: an open publisher is what bounds it. */
+/*
+ * For figures: never waits.  Without shared memory it is the clock, and what
+ * open publishers will commit below it is not counted yet.
+ */
+extern EbTick eb_log_horizon_estimate(void);
+
+/* eb_log_horizon(); held: an open publisher is what bounds it. */
 extern EbTick eb_log_horizon_held(bool *held);
 
 /*

@@ -324,6 +324,15 @@ eb_log_horizon(void)
 }
 
 EbTick
+eb_log_horizon_estimate(void)
+{
+	if (eb_shmem_section(EB_SHMEM_HORIZON))
+		return eb_log_horizon();
+	eb_log_adopt_mark();
+	return eb_clock_take(1);
+}
+
+EbTick
 eb_log_horizon_held(bool *held)
 {
 	HorizonSection *horizon = eb_shmem_section(EB_SHMEM_HORIZON);

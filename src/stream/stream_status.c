@@ -57,7 +57,7 @@ eb_subscription_lag(PG_FUNCTION_ARGS)
 	eb_position_read(&subscription, part, &position);
 	if (!RecoveryInProgress())
 	{
-		EbTick		horizon = eb_log_horizon();
+		EbTick		horizon = eb_log_horizon_estimate();
 		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 		EbLogScan  *scan = eb_log_scan_begin(eb_uuid_tick(&position.position),
 											 horizon, snapshot);

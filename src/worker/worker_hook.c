@@ -74,10 +74,11 @@ any_worker(EbDatabase *db, int signal)
 
 /*
  * Make the workers of a database leave, until the end of this transaction.
- * If they do not in time, the statement itself says who is connected.
+ * If they do not in time, the statement itself says who is connected.  One's
+ * own database can be copied, and nothing else of the kind.
  */
 static void
-clear_database(const char *name, bool drop)
+clear_database(const char *name, bool drop, bool copy)
 {
 	EbWorkerShared *shared = eb_worker_shared();
 	Oid			database;
@@ -88,7 +89,8 @@ clear_database(const char *name, bool drop)
 	if (!shared || !eb_preloaded() || IsTransactionBlock())
 		return;
 	database = get_database_oid(name, true);
-	if (!OidIsValid(database) || database == MyDatabaseId ||
+	if (!OidIsValid(database) ||
+		(database == MyDatabaseId && !copy) ||
 		!EB_DATABASE_OWNERCHECK(database, GetUserId()))
 		return;
 	db = eb_worker_database(database, false);
@@ -167,23 +169,23 @@ before_statement(Node *stmt)
 	switch (nodeTag(stmt))
 	{
 		case T_DropdbStmt:
-			clear_database(((DropdbStmt *) stmt)->dbname, true);
+			clear_database(((DropdbStmt *) stmt)->dbname, true, false);
 			break;
 		case T_CreatedbStmt:
 			{
 				DefElem    *option = find_option(((CreatedbStmt *) stmt)->options, "template");
 
 				if (option && option->arg)
-					clear_database(defGetString(option), false);
+					clear_database(defGetString(option), false, true);
 				break;
 			}
 		case T_AlterDatabaseStmt:
 			if (find_option(((AlterDatabaseStmt *) stmt)->options, "tablespace"))
-				clear_database(((AlterDatabaseStmt *) stmt)->dbname, false);
+				clear_database(((AlterDatabaseStmt *) stmt)->dbname, false, false);
 			break;
 		case T_RenameStmt:
 			if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
-				clear_database(((RenameStmt *) stmt)->subname, false);
+				clear_database(((RenameStmt *) stmt)->subname, false, false);
 			break;
 		case T_CreateExtensionStmt:
 			if (strcmp(((CreateExtensionStmt *) stmt)->extname, "pg_eventbus") == 0)

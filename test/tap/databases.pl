@@ -37,6 +37,8 @@ my ($rc, $out, $err) = $node->psql('postgres', 'CREATE DATABASE copy TEMPLATE on
 is($rc, 0, 'CREATE DATABASE from a template that has the extension, workers running') or diag $err;
 is($node->safe_psql('copy', q(SELECT body->>'detail-type' FROM eb.consume('jobs', 10))), 'Kept', 'the copy has the message');
 is($node->safe_psql('one', q(SELECT body->>'detail-type' FROM eb.consume('jobs', 10))), 'Kept', 'and so has the original');
+($rc, $out, $err) = $node->psql('one', 'CREATE DATABASE own_copy TEMPLATE one');
+is($rc, 0, 'CREATE DATABASE from the current database') or diag $err;
 
 # Dropped while its workers run.
 ($rc, $out, $err) = $node->psql('postgres', 'DROP DATABASE copy');

@@ -132,6 +132,16 @@ CREATE VIEW pv_schema.v AS SELECT 1 AS x;
 CREATE TRIGGER t INSTEAD OF INSERT ON pv_schema.v FOR EACH ROW EXECUTE FUNCTION eb.bus_view_insert();
 RESET ROLE;
 
+-- Settings are for those who have any privilege on the bus.
+SET ROLE eb_nobody;
+SELECT bus FROM eb.my_buses;
+RESET ROLE;
+GRANT INSERT ON eb.bus_pv TO eb_nobody;
+SET ROLE eb_nobody;
+SELECT bus, retention, dedup_window, content_dedup FROM eb.my_buses;
+RESET ROLE;
+REVOKE INSERT ON eb.bus_pv FROM eb_nobody;
+
 -- A view that went with all that its owner had: nobody can use the bus, and
 -- the owner of the extension deletes what is left.
 SELECT eb.create_bus('pv_orphan');

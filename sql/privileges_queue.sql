@@ -142,6 +142,18 @@ SELECT eb.create_queue('spy', dead_letter_queue => 'other_dlq');
 SELECT eb.drop_queue('tasks', true);
 RESET ROLE;
 
+-- Settings are for those who have any privilege on the queue.
+SELECT queue, fifo, dead_letter_queue, max_receive_count FROM eb.my_queues ORDER BY queue;
+SET ROLE regress_eb_nobody;
+SELECT queue FROM eb.my_queues;
+SELECT name FROM eb.queues;
+RESET ROLE;
+GRANT INSERT ON eb.queue_other TO regress_eb_nobody;
+SET ROLE regress_eb_nobody;
+SELECT queue, visibility_timeout, retention FROM eb.my_queues;
+RESET ROLE;
+REVOKE INSERT ON eb.queue_other FROM regress_eb_nobody;
+
 -- The view belongs to somebody else, and goes with all that he owns: nobody
 -- can use the queue any more, others are none the worse, and the owner of the
 -- extension drops what is left.

@@ -68,4 +68,22 @@ COMMENT ON VIEW eb.in_flight IS
 'Who holds what until when: each message that was received and is neither settled nor timed out, of queues on whose view the current role has any privilege.  application_name is that of the connection that now has this pid and role; null if it is gone.  Messages in the hands of eb.consume are held by a transaction, not by a lease, and are not shown.';
 COMMENT ON COLUMN eb.in_flight.until IS 'When the lease runs out.';
 
-GRANT SELECT ON eb.queue_status, eb.in_flight TO PUBLIC;
+-- Names that no queue's or bus's view can have: those begin with queue_ and bus_.
+CREATE VIEW eb.my_queues WITH (security_barrier) AS
+	SELECT q.name AS queue, q.fifo, q.is_dlq, q.dead_letter_queue, q.max_receive_count, q.visibility_timeout,
+		q.delay, q.retention, q.backoff_base, q.backoff_factor, q.backoff_cap, q.min_redelivery_delay,
+		q.max_per_group, q.dedup_window, q.content_dedup, q.paused, q.description, q.created_at
+	FROM eb.queues q
+	WHERE pg_catalog.has_table_privilege(q.queue_view::oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE');
+COMMENT ON VIEW eb.my_queues IS
+'Queues on whose view the current role has any privilege, with their settings (see eb.create_queue).';
+
+CREATE VIEW eb.my_buses WITH (security_barrier) AS
+	SELECT b.name AS bus, b.retention, w.ttl AS dedup_window, b.content_dedup, b.description, b.created_at
+	FROM eb.buses b
+	LEFT JOIN eb.key_windows w ON w.kind = 'bus' AND w.name = b.name
+	WHERE pg_catalog.has_table_privilege(b.log_view::oid, 'SELECT, INSERT, TRUNCATE');
+COMMENT ON VIEW eb.my_buses IS
+'Buses on whose view the current role has any privilege, with their settings (see eb.create_bus).';
+
+GRANT SELECT ON eb.queue_status, eb.in_flight, eb.my_queues, eb.my_buses TO PUBLIC;

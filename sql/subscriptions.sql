@@ -229,6 +229,8 @@ SELECT * FROM eb.read('live', 0);
 SELECT * FROM eb.read('wide', partition => 3);
 SELECT eb.commit('live', '00000000-0000-0000-0000-000000000000');
 SELECT eb.commit('live', 'ffffffff-ffff-7fff-bfff-ffffffffffff');
+SELECT eb.commit('wide', '019b0000-0000-7000-8000-000000000000');
+SELECT eb.commit('live', NULL);
 SELECT eb.resume_subscription('live', 'there');
 SELECT eb.drop_subscription('x');
 SELECT * FROM eb.subscription_lag('wide', 3);
@@ -248,6 +250,24 @@ SELECT eb.seek('live', 'latest');
 SELECT subscription FROM eb.subscription_status;
 RESET ROLE;
 REVOKE UPDATE ON eb.subscription_live FROM stream_reader;
+
+-- Who may manage the bus and send to the queue does all with his own.
+SELECT eb.create_queue('stream_own');
+GRANT SELECT, INSERT, TRUNCATE ON eb.bus_stream TO stream_reader;
+GRANT INSERT ON eb.queue_stream_own TO stream_reader;
+SET ROLE stream_reader;
+SELECT eb.create_subscription('own', 'stream', '{"source": ["own"]}', 'earliest', queue => 'stream_own');
+CALL eb.run_replay('subscription-own');
+SELECT eb.pause_subscription('own');
+SELECT count(eb.put_event('own', 'x', '{}', 'stream'));
+SELECT eb.resume_subscription('own');
+CALL eb.run_replay('subscription-own');
+SELECT state, matched FROM eb.subscription_own;
+SELECT eb.drop_subscription('own');
+RESET ROLE;
+SELECT count(*) FROM eb.consume('stream_own', 10);
+SELECT eb.drop_queue('stream_own', true);
+REVOKE ALL ON eb.bus_stream FROM stream_reader;
 DROP ROLE stream_reader;
 
 SELECT eb.drop_subscription(name) FROM eb.subscriptions;

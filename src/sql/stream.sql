@@ -96,11 +96,11 @@ COMMENT ON FUNCTION eb.read(text, integer, integer) IS
 CREATE FUNCTION eb.commit(
 	subscription text,
 	"position" uuid,
-	partition integer DEFAULT 0
+	partition integer DEFAULT NULL
 ) RETURNS boolean
-	AS 'MODULE_PATHNAME', 'eb_commit' LANGUAGE C STRICT;
+	AS 'MODULE_PATHNAME', 'eb_commit' LANGUAGE C;
 COMMENT ON FUNCTION eb.commit(text, uuid, integer) IS
-'Move a subscription''s position to an event that was read: it and all before it are done.  True if it moved; false if it stood there or further on already (another reader was faster).  With several partitions pass the partition column of the event.';
+'Move a subscription''s position to an event that was read: it and all before it are done.  True if it moved; false if it stood there or further on already (another reader was faster).  Of a subscription with several partitions the partition must be given: the partition column of the event.  A null position commits nothing.';
 
 CREATE FUNCTION eb.subscription_lag(
 	subscription text,

@@ -49,8 +49,8 @@ call(const char *sql, const EbSqlArgs *args)
 	SPI_finish();
 }
 
-static void
-refuse_taken(const char *bus, const char *name)
+static bool
+has_rule(const char *bus, const char *name)
 {
 	EbOwnerContext owner;
 	EbSqlArgs	args = {0};
@@ -61,7 +61,13 @@ refuse_taken(const char *bus, const char *name)
 	eb_sql_arg_text(&args, name);
 	found = eb_sql_value("SELECT name FROM eb.rules WHERE bus = $1 AND name = $2", &args);
 	eb_owner_end(&owner);
-	if (found)
+	return found != NULL;
+}
+
+static void
+refuse_taken(const char *bus, const char *name)
+{
+	if (has_rule(bus, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("rule \"%s\" of bus \"%s\" already exists", name, bus),
@@ -120,10 +126,11 @@ eb_subscription_unroute(const char *name, const char *bus)
 	EbSqlArgs	args = {0};
 
 	forget_backfill(name);
+	if (!has_rule(bus, name))
+		return;					/* somebody deleted it */
 	eb_sql_arg_text(&args, name);
 	eb_sql_arg_text(&args, bus);
-	call("SELECT eb.delete_rule(r.name, r.bus, true) FROM eb.rules r"
-		 " WHERE r.name = $1 AND r.bus = $2", &args);
+	call("SELECT eb.delete_rule($1, $2, true)", &args);
 }
 
 static Jsonb *

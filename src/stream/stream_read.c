@@ -389,13 +389,19 @@ eb_read(PG_FUNCTION_ARGS)
 Datum
 eb_commit(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	pg_uuid_t  *to = PG_GETARG_UUID_P(1);
-	int			part = PG_GETARG_INT32(2);
-	EbSubscription subscription = *eb_subscription_get(name);
+	EbSubscription subscription;
 	EbPosition	position;
 	ReadCounts *counts;
+	char	   *name;
+	pg_uuid_t  *to;
+	int			part;
 
+	/* null as the position of no events: nothing to commit */
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	to = PG_GETARG_UUID_P(1);
+	subscription = *eb_subscription_get(name);
 	eb_check_view_privilege(subscription.view, EB_SUBSCRIPTION_READ, "subscription", name);
 	PreventCommandIfReadOnly("eb.commit()");
 	PreventCommandIfParallelMode("eb.commit()");
@@ -405,6 +411,14 @@ eb_commit(PG_FUNCTION_ARGS)
 				 errmsg("uuid is not an event id"),
 				 errdetail("Its version is %d; ids of events are of version 7.",
 						   to->data[6] >> 4)));
+
+	/* a position of another partition would pass events that were not read */
+	if (PG_ARGISNULL(2) && subscription.parts > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("partition of subscription \"%s\" must be given", name),
+				 errhint("Pass the column \"partition\" of the events that eb.read() returned.")));
+	part = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 	if (part < 0 || part >= subscription.parts)
 		eb_stream_refuse_part(&subscription, part);
 	(void) eb_stream_lock(&subscription, part, true);

@@ -29,6 +29,7 @@
 
 #include "archive/archive_internal.h"
 #include "catalog.h"
+#include "log/log.h"
 #include "queue/queue.h"
 #include "stream/stream_internal.h"
 
@@ -191,8 +192,10 @@ pause_backfill(const char *name, const char *since)
 
 /*
  * Disable the rule and note from where on it misses events: those put under
- * this change's version or later, whose ids are above a tick taken before it
- * is committed.
+ * this change's version or later.  An event may have its id long before the
+ * newest rules are looked up for it (a row of an INSERT, until the statement's
+ * end), so their ids are not above a tick of now, but above the horizon, which
+ * no open publisher's are below.  The version tells those in between apart.
  */
 void
 eb_subscription_pause_route(const char *name, const char *bus)
@@ -201,6 +204,8 @@ eb_subscription_pause_route(const char *name, const char *bus)
 	EbSqlArgs	args = {0};
 	EbSqlArgs	paused = {0};
 	EbReplay   *backfill;
+	EbTick		horizon;
+	EbTick		own = eb_log_bound();
 	pg_uuid_t	at;
 	char	   *since;
 
@@ -213,7 +218,8 @@ eb_subscription_pause_route(const char *name, const char *bus)
 		(void) eb_replay_change_state(backfill->name, "PAUSED", "{STARTING,RUNNING,PAUSED,FAILED}");
 		return;
 	}
-	eb_position_before(eb_clock_take(1), &at);
+	horizon = eb_log_horizon();
+	eb_position_before(own != 0 ? Min(own, horizon) : horizon, &at);
 	eb_sql_arg_text(&args, name);
 	eb_sql_arg_text(&args, bus);
 	since = routed_since(name, bus);

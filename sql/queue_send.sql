@@ -96,6 +96,7 @@ SELECT eb.send('orders', '{}', dedup_id => 'd');
 SELECT eb.send('orders', '{}', group_id => repeat('g', 513));
 SET eb.max_entry_size = '1 kB';
 SELECT eb.send('orders', to_jsonb(repeat('x', 2000)));
+SELECT eb.send_batch('orders', ARRAY['1', to_jsonb(repeat('x', 2000))]);
 RESET eb.max_entry_size;
 SELECT eb.send_batch('orders', NULL::jsonb[]);
 SELECT eb.send_batch('orders', ARRAY['1', NULL]::jsonb[]);

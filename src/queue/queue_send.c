@@ -568,6 +568,22 @@ return_ids(FunctionCallInfo fcinfo, const int64 *ids, int n)
 	}
 }
 
+/* CONTEXT of errors: which message of a batch it is about. */
+static void
+name_message(void *number)
+{
+	errcontext("message %d of the batch", *(int *) number);
+}
+
+static void
+begin_naming(ErrorContextCallback *callback, int *number)
+{
+	callback->callback = name_message;
+	callback->arg = number;
+	callback->previous = error_context_stack;
+	error_context_stack = callback;
+}
+
 PG_FUNCTION_INFO_V1(eb_send_batch);
 Datum
 eb_send_batch(PG_FUNCTION_ARGS)
@@ -580,6 +596,8 @@ eb_send_batch(PG_FUNCTION_ARGS)
 	EbSendBatch *batch;
 	const EbQueue *queue;
 	int64	   *ids;
+	ErrorContextCallback naming;
+	int			number = 0;
 
 	if (PG_ARGISNULL(0))
 		eb_error_null("queue");
@@ -598,14 +616,16 @@ eb_send_batch(PG_FUNCTION_ARGS)
 
 	ids = palloc(Max(bodies.n, 1) * sizeof(int64));
 	batch = eb_send_begin();
+	begin_naming(&naming, &number);
 	for (int i = 0; i < bodies.n; i++)
 	{
 		EbDelivery	d = {0};
 
+		number = i + 1;
 		if (bodies.nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("body %d of the batch is null", i + 1)));
+					 errmsg("body %d of the batch is null", number)));
 		d.body = DatumGetJsonbP(bodies.elements[i]);
 		d.delay = delay_argument(has_element(&delays, i) ?
 								 DatumGetIntervalP(delays.elements[i]) : NULL);
@@ -617,6 +637,7 @@ eb_send_batch(PG_FUNCTION_ARGS)
 			d.dedup_id = TextDatumGetCString(dedup_ids.elements[i]);
 		eb_send_add(batch, queue, &d);
 	}
+	error_context_stack = naming.previous;
 	eb_send_finish(batch, ids);
 	return_ids(fcinfo, ids, bodies.n);
 	return (Datum) 0;
@@ -710,6 +731,7 @@ eb_send_messages(PG_FUNCTION_ARGS)
 	EbSendBatch *batch;
 	const EbQueue *queue;
 	int64	   *ids;
+	ErrorContextCallback naming;
 	int			n = 0;
 
 	if (PG_ARGISNULL(0))
@@ -727,6 +749,7 @@ eb_send_messages(PG_FUNCTION_ARGS)
 	batch = eb_send_begin();
 	iter = JsonbIteratorInit(&messages->root);
 	(void) JsonbIteratorNext(&iter, &value, true);
+	begin_naming(&naming, &n);
 	while (JsonbIteratorNext(&iter, &value, true) == WJB_ELEM)
 	{
 		EbDelivery	d = {0};
@@ -739,6 +762,7 @@ eb_send_messages(PG_FUNCTION_ARGS)
 		read_message(value.val.binary.data, n, &d);
 		eb_send_add(batch, queue, &d);
 	}
+	error_context_stack = naming.previous;
 	eb_send_finish(batch, ids);
 	return_ids(fcinfo, ids, n);
 	return (Datum) 0;

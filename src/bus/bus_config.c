@@ -116,15 +116,21 @@ next_of(const char *sequence)
 	return nextval_internal(eb_relation_oid(sequence), false);
 }
 
-/* Lock a bus's row; its version now.  strength as in SELECT. */
+/*
+ * Lock a bus's row; its version now.  strength as in SELECT.  view is that of
+ * the bus on which privileges were checked: until the lock is there it may
+ * have been deleted, and another one made under its name.
+ */
 static int64
-lock_bus(const char *bus, const char *strength)
+lock_bus(const char *bus, Oid view, const char *strength)
 {
 	EbSqlArgs	args = {0};
 	char	   *version;
 
 	eb_sql_arg_text(&args, bus);
-	version = query(psprintf("SELECT rules_version FROM eb.buses WHERE name = $1 FOR %s",
+	eb_sql_arg(&args, OIDOID, ObjectIdGetDatum(view), false);
+	version = query(psprintf("SELECT rules_version FROM eb.buses"
+							 " WHERE name = $1 AND log_view::oid = $2 FOR %s",
 							 strength), &args, "");
 	if (!version)
 		eb_error_missing("bus", bus, "It was deleted a moment ago.");
@@ -153,7 +159,9 @@ take_version(const char *bus, int64 current)
 int64
 eb_bus_take_version(const char *bus)
 {
-	return take_version(bus, lock_bus(bus, "NO KEY UPDATE"));
+	Oid			view = eb_bus_lookup(bus, false)->view;
+
+	return take_version(bus, lock_bus(bus, view, "NO KEY UPDATE"));
 }
 
 /* ---- buses ---- */
@@ -249,12 +257,12 @@ eb_update_bus(PG_FUNCTION_ARGS)
 {
 	char	   *name = required_text(fcinfo, 0, "name");
 	Interval   *retention = PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1);
-	const EbBus *bus = eb_bus_lookup(name, false);
+	Oid			view = eb_bus_lookup(name, false)->view;
 	EbOwnerContext owner;
 	EbSqlArgs	args = {0};
 
 	PreventCommandIfReadOnly("eb.update_bus()");
-	eb_check_view_privilege(bus->view, EB_BUS_ADMIN, "bus", name);
+	eb_check_view_privilege(view, EB_BUS_ADMIN, "bus", name);
 	eb_sql_arg_text(&args, name);
 	eb_sql_arg(&args, INTERVALOID, IntervalPGetDatum(retention), retention == NULL);
 	eb_sql_arg(&args, INT2OID, Int16GetDatum(eb_log_class_ensure(retention)), false);
@@ -263,6 +271,7 @@ eb_update_bus(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(3))
 		(void) eb_once_check_ttl(EB_ONCE_BUS, name, "dedup_window", PG_GETARG_INTERVAL_P(3));
 	eb_owner_begin(&owner);
+	(void) lock_bus(name, view, "NO KEY UPDATE");
 	(void) eb_sql_run("UPDATE eb.buses SET retention = $2, class = $3,"
 			   " description = coalesce($4, description),"
 			   " content_dedup = coalesce($5, content_dedup) WHERE name = $1", &args);
@@ -306,7 +315,7 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 
 	/* in this order: who makes a subscription takes both */
 	LockRelationOid(eb_table_oid(EB_SUBSCRIPTIONS, false), ShareUpdateExclusiveLock);
-	(void) lock_bus(name, "UPDATE");
+	(void) lock_bus(name, view, "UPDATE");
 
 	eb_sql_arg_text(&args, name);
 	refuse_used(name, &args, "archives",
@@ -354,12 +363,12 @@ eb_delete_bus(PG_FUNCTION_ARGS)
 static int64
 begin_managing(const char *bus_name, const char *function, EbOwnerContext *owner)
 {
-	const EbBus *bus = eb_bus_lookup(bus_name, false);
+	Oid			view = eb_bus_lookup(bus_name, false)->view;
 
 	PreventCommandIfReadOnly(function);
-	eb_check_view_privilege(bus->view, EB_BUS_MANAGE_RULES, "bus", bus_name);
+	eb_check_view_privilege(view, EB_BUS_MANAGE_RULES, "bus", bus_name);
 	eb_owner_begin(owner);
-	return lock_bus(bus_name, "NO KEY UPDATE");
+	return lock_bus(bus_name, view, "NO KEY UPDATE");
 }
 
 pg_noreturn static void
@@ -536,6 +545,7 @@ typedef struct Target
 	bool		named;			/* by the caller */
 	const char *kind;
 	const char *destination;
+	Oid			view;			/* of the destination; invalid for a channel */
 	const char *source;
 	const char *detail_type;
 	const char *bus;
@@ -574,17 +584,18 @@ read_destination(FunctionCallInfo fcinfo, Target *target)
 
 /* May the current user send there?  Before we become the owner. */
 static void
-check_destination(const Target *target)
+check_destination(Target *target)
 {
 	if (strcmp(target->kind, "queue") == 0)
 	{
-		const EbQueue *queue = eb_queue_lookup(target->destination, false);
-
-		eb_check_view_privilege(queue->view, ACL_INSERT, "queue", target->destination);
+		target->view = eb_queue_lookup(target->destination, false)->view;
+		eb_check_view_privilege(target->view, ACL_INSERT, "queue", target->destination);
 	}
 	else if (strcmp(target->kind, "bus") == 0)
-		eb_check_view_privilege(eb_bus_use(target->destination)->view, EB_BUS_PUBLISH,
-								"bus", target->destination);
+	{
+		target->view = eb_bus_use(target->destination)->view;
+		eb_check_view_privilege(target->view, EB_BUS_PUBLISH, "bus", target->destination);
+	}
 }
 
 /*
@@ -602,12 +613,14 @@ hold_destination(const Target *target)
 		int16		class;
 
 		table_close(eb_queue_open(&queue, AccessShareLock), NoLock);
+		if (queue.view != target->view)
+			eb_error_missing("queue", target->destination, "It was dropped a moment ago.");
 		class = eb_log_class_at_least(&keep);
 		if (class == 0 || eb_log_class_longer(class, bus->class) != bus->class)
 			(void) eb_log_class_ensure(&keep);
 	}
 	else if (strcmp(target->kind, "bus") == 0)
-		(void) lock_bus(target->destination, "KEY SHARE");
+		(void) lock_bus(target->destination, target->view, "KEY SHARE");
 }
 
 static void

@@ -24,6 +24,7 @@
 #include "utils/tuplestore.h"
 
 #include "compat.h"
+#include "keptmem.h"
 #include "queue/queue_internal.h"
 
 #define CHUNK_ROWS 256
@@ -77,7 +78,7 @@ eb_messages_begin(FunctionCallInfo fcinfo, const EbQueue *queue)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	EbMessages *messages = palloc(sizeof(EbMessages));
 
-	InitMaterializedSRF(fcinfo, 0);
+	eb_kept_results(fcinfo);
 	if (rsinfo->setDesc->natts != MESSAGE_COLUMNS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -316,9 +317,7 @@ eb_messages_add(EbMessages *messages, TupleTableSlot *row, const char *receipt)
 	slot_getallattrs(row);
 	if (!messages->chunk)
 	{
-		messages->chunk = AllocSetContextCreate(GetMemoryChunkContext(messages),
-												"pg_eventbus messages",
-												ALLOCSET_DEFAULT_SIZES);
+		messages->chunk = eb_kept_context(GetMemoryChunkContext(messages));
 		messages->row_desc = row->tts_tupleDescriptor;
 	}
 	old = MemoryContextSwitchTo(messages->chunk);

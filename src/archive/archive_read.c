@@ -297,6 +297,7 @@ eb_archive_totals(PG_FUNCTION_ARGS)
 	Count		counts[64];
 	int			ncounts = 0;
 	int			n = 0;
+	bool		partly_expired = false;
 
 	if (pg_class_aclcheck(archive->view, GetUserId(),
 						  EB_ARCHIVE_READ | EB_ARCHIVE_ADMIN) != ACLCHECK_OK)
@@ -323,6 +324,7 @@ eb_archive_totals(PG_FUNCTION_ARGS)
 		/* a partition that the retention has passed is counted no more */
 		if (last <= after)
 			continue;
+		partly_expired |= first <= after;
 		events += DatumGetInt64(SPI_getbinval(tuple, row, 1, &isnull[0]));
 		bytes += DatumGetInt64(SPI_getbinval(tuple, row, 2, &isnull[0]));
 		oldest = oldest == 0 ? first : Min(oldest, first);
@@ -331,6 +333,7 @@ eb_archive_totals(PG_FUNCTION_ARGS)
 	SPI_finish();
 	eb_owner_end(&owner);
 
+	position = Max(position, after);
 	if (archive->bus_id != 0 && OidIsValid(eb_table_oid(EB_EVENTS, true)) && !RecoveryInProgress())
 		n = count_events(archive, &position, eb_log_horizon_estimate(), TOTALS_SCAN,
 						 counts, &ncounts, lengthof(counts));
@@ -345,7 +348,7 @@ eb_archive_totals(PG_FUNCTION_ARGS)
 	values[1] = Int64GetDatum(bytes);
 	values[2] = TimestampTzGetDatum(eb_tick_time(Max(oldest, after)));
 	values[3] = TimestampTzGetDatum(eb_tick_time(newest));
-	values[4] = BoolGetDatum(n < TOTALS_SCAN);
+	values[4] = BoolGetDatum(n < TOTALS_SCAN && !partly_expired);
 	isnull[0] = false;
 	isnull[2] = isnull[3] = events == 0;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull)));

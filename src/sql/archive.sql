@@ -138,7 +138,7 @@ CREATE FUNCTION eb.archive_totals(archive text,
 		OUT events bigint, OUT bytes bigint, OUT oldest timestamptz, OUT newest timestamptz, OUT exact boolean)
 	AS 'MODULE_PATHNAME', 'eb_archive_totals' LANGUAGE C STRICT;
 COMMENT ON FUNCTION eb.archive_totals(text) IS
-'What an archive holds: the maintainer''s counts by partition and, on top, what came since (up to 10000 events of the log, else exact is false).  Bytes are those of the details as stored.';
+'What an archive holds: the maintainer''s counts by partition and, on top, what came since (up to 10000 events of the log, else exact is false).  A partition that the retention has passed in part counts as a whole, and exact is false as well.  Bytes are those of the details as stored.';
 
 CREATE VIEW eb.archive_status AS
 	SELECT a.name AS archive,

@@ -113,7 +113,7 @@ CREATE FUNCTION eb.subscription_lag(
 ) RETURNS record
 	AS 'MODULE_PATHNAME', 'eb_subscription_lag' LANGUAGE C STRICT;
 COMMENT ON FUNCTION eb.subscription_lag(text, integer) IS
-'How far a partition of a subscription is behind: events of its bus after the position that can be read now (counted up to 10000, then estimated and lag_exact is false), the age of the first of them, and the backend that holds the horizon back by an open transaction that has published, if there is one.  Needs any privilege on the subscription''s view.';
+'How far a partition of a subscription is behind: events after the position that its pattern matches and that are committed, also those that wait for an older open publisher; the age of the first of them; and the backend that holds the horizon back by an open transaction that has published, if there is one.  Events that the pattern leaves out are no lag, whether they were read or not.  Up to 10000 events of the bus are matched; beyond them the number is an estimate, lag_exact is false, and where none has matched the age is that of the first event not looked at.  The lag is null during recovery.  Needs any privilege on the subscription''s view.';
 
 CREATE VIEW eb.subscription_status AS
 	SELECT s.name AS subscription,
@@ -171,4 +171,4 @@ UNION ALL
 	WHERE s.queue IS NOT NULL
 		AND pg_catalog.has_table_privilege(s.subscription_view, 'SELECT, UPDATE, TRUNCATE');
 COMMENT ON VIEW eb.subscription_status IS
-'Subscriptions.  Of a cursor, a row for each partition: where it stands, how far behind it is (lag_events is exact up to 10000), how many events it looked at and matched, and which backend''s open publishing transaction holds it up.  Of one with a queue: whether its history is still being delivered (backfilling), how far that is, and its error; "rule disabled" and "rule deleted" if somebody did that to its rule, or cancelled the replay that was to enable it (eb.enable_rule); eb.rule_status counts what its rule matched live.';
+'Subscriptions.  Of a cursor, a row for each partition: where it stands, how far behind it is in events that its pattern matches (exact while at most 10000 events wait to be looked at), how many events it looked at and matched, and which backend''s open publishing transaction holds it up.  Of one with a queue: whether its history is still being delivered (backfilling), how far that is, and its error; "rule disabled" and "rule deleted" if somebody did that to its rule, or cancelled the replay that was to enable it (eb.enable_rule); eb.rule_status counts what its rule matched live.';

@@ -20,6 +20,7 @@
 #include "clock.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
+#include "utils/relcache.h"
 #include "utils/snapshot.h"
 
 /*
@@ -181,6 +182,21 @@ extern int64 eb_log_estimate(EbTick after, EbTick before);
 
 /* All of a row, copied into the current context. */
 extern void eb_log_row_event(const EbLogRow *row, EbEvent *event);
+
+/* ---- log_summary.c: what BRIN knows of ranges ---- */
+
+/* A leaf's BRIN index if its ranges are ours, locked AccessShare; or NULL. */
+extern Relation eb_log_open_brin(Relation leaf);
+
+/*
+ * Summarize the ranges of a leaf before the one of block and the tail, newest
+ * first, until one that was summarized already, and not more than most.  Does
+ * nothing if somebody else is at it.
+ */
+extern void eb_log_summarize(Oid leaf, BlockNumber block, int most);
+
+/* The first row of a range of blocks was written, to this block; in a put. */
+extern void eb_log_range_begun(Oid leaf, BlockNumber block);
 
 /* ---- log_envelope.c: the JSON that matcher and consumers see ---- */
 

@@ -181,29 +181,6 @@ look_at_blocks(Stream *stream, BlockNumber from, BlockNumber to)
 
 /* ---- directories ---- */
 
-/* The leaf's BRIN index if its ranges are ours, locked. */
-static Relation
-open_brin(Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-	Relation	found = NULL;
-
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		if (!found && index->rd_rel->relam == BRIN_AM_OID &&
-			index->rd_index->indisvalid && index->rd_index->indnatts == 1 &&
-			BrinGetPagesPerRange(index) == EB_LOG_RANGE)
-			found = index;
-		else
-			index_close(index, AccessShareLock);
-	}
-	list_free(indexes);
-	return found;
-}
-
 /* What BRIN knows of a range; false if it has no summary. */
 static bool
 summary(BrinRevmap *revmap, BrinDesc *desc, BlockNumber block, Snapshot snapshot,
@@ -278,7 +255,7 @@ directory_extend(Stream *stream, Snapshot snapshot)
 	if (directory->nranges >= complete)
 		return;
 	if (complete - directory->nranges > 1)
-		index = open_brin(stream->rel);
+		index = eb_log_open_brin(stream->rel);
 	if (index)
 	{
 		revmap = EB_BRIN_REVMAP(index, snapshot);

@@ -246,6 +246,21 @@ is_late(EbRelWriter *writer)
 	return end > EB_LOG_TAIL && block < end - EB_LOG_TAIL;
 }
 
+/* Did the flush write the first row of a range of blocks?  The last such block. */
+static BlockNumber
+range_begun(EbRelWriter *writer, int rows)
+{
+	for (int i = rows - 1; i >= 0; i--)
+	{
+		ItemPointer tid = eb_relwriter_tid(writer, i);
+
+		if (ItemPointerGetOffsetNumber(tid) == FirstOffsetNumber &&
+			ItemPointerGetBlockNumber(tid) % EB_LOG_RANGE == 0)
+			return ItemPointerGetBlockNumber(tid);
+	}
+	return InvalidBlockNumber;
+}
+
 void
 eb_log_flush(EbLogWriter *writer)
 {
@@ -253,8 +268,16 @@ eb_log_flush(EbLogWriter *writer)
 		eb_log_mark_ids(writer->last);
 	for (LeafWriter *leaf = writer->leaves; leaf; leaf = leaf->next)
 	{
-		if (eb_relwriter_flush(leaf->writer) > 0 && is_late(leaf->writer))
+		int			rows = eb_relwriter_flush(leaf->writer);
+		BlockNumber block;
+
+		if (rows == 0)
+			continue;
+		if (is_late(leaf->writer))
 			eb_log_report_late_row();
+		block = range_begun(leaf->writer, rows);
+		if (BlockNumberIsValid(block))
+			eb_log_range_begun(leaf->relid, block);
 	}
 
 	/* the slots keep the TIDs until they are used again */

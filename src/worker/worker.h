@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "queue/queue.h"
+#include "storage/block.h"
 
 /*
  * Wake-up protocol (worker_notify.c; claims numbered in README.md).
@@ -66,5 +67,11 @@ extern void eb_worker_wake_at_commit(void);
  * let it run a round within its interval.
  */
 extern void eb_worker_active(void);
+
+/*
+ * Let the maintainer summarize a leaf's ranges up to a block at once
+ * (eb_log_summarize); false if there is none.
+ */
+extern bool eb_maintainer_summarize(Oid leaf, BlockNumber block);
 
 #endif							/* EB_WORKER_H */

@@ -82,6 +82,9 @@ typedef struct EbDatabase
 	int16		leaf_class;		/* 0: none */
 	TimestampTz leaf_at;
 
+	/* leaf and block that the maintainer is asked to summarize up to; 0: none */
+	pg_atomic_uint64 summarize;
+
 	pg_atomic_uint32 attention; /* bits: configuration changed, look again */
 	pg_atomic_uint32 active;	/* written to since the last round of
 								 * maintenance */

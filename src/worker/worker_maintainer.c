@@ -181,6 +181,41 @@ make_wanted_leaf(EbDatabase *db)
 		(void) eb_worker_run("make a partition that a publisher wants", make_leaf, &step);
 }
 
+/* ---- summaries of partitions ---- */
+
+/*
+ * A later request takes the place of one that was not met: summarizing goes
+ * back to where it was done, and another leaf asks again with its next range.
+ */
+bool
+eb_maintainer_summarize(Oid leaf, BlockNumber block)
+{
+	EbDatabase *db = eb_worker_shared() ? eb_worker_database(MyDatabaseId, false) : NULL;
+
+	if (!db || db->workers[EB_WORKER_MAINTAINER].pid == 0)
+		return false;
+	pg_atomic_write_u64(&db->summarize, ((uint64) leaf << 32) | block);
+	eb_worker_signal(&db->workers[EB_WORKER_MAINTAINER]);
+	return true;
+}
+
+static void
+summarize(void *arg)
+{
+	uint64		request = *(uint64 *) arg;
+
+	eb_log_summarize((Oid) (request >> 32), (BlockNumber) request, INT_MAX);
+}
+
+static void
+summarize_wanted(EbDatabase *db)
+{
+	uint64		request = pg_atomic_exchange_u64(&db->summarize, 0);
+
+	if (request != 0)
+		(void) eb_worker_run("summarize a partition", summarize, &request);
+}
+
 /* ---- queues ---- */
 
 typedef struct QueueStep
@@ -423,6 +458,7 @@ eb_maintainer_main(Datum arg)
 		TimestampTz at = last == 0 ? 0 : next_round(db, last, &m);
 
 		make_wanted_leaf(db);
+		summarize_wanted(db);
 		if ((pg_atomic_fetch_and_u32(&db->attention, ~mine) & mine) != 0)
 			asked = true;
 		if (asked)

@@ -89,6 +89,7 @@ init_database(EbDatabase *db)
 	for (int i = 0; i < EB_WORKER_KINDS; i++)
 		init_state(&db->workers[i]);
 	pg_atomic_write_u32(&db->attention, 0);
+	pg_atomic_write_u64(&db->summarize, 0);
 	pg_atomic_write_u32(&db->active, 0);
 	pg_atomic_write_u32(&db->notifier_ready, 0);
 	pg_atomic_write_u32(&db->notifier_wake, 0);
@@ -116,6 +117,7 @@ eb_worker_shmem_init(void *section)
 		EbDatabase *db = &shared->databases[i];
 
 		pg_atomic_init_u32(&db->attention, 0);
+		pg_atomic_init_u64(&db->summarize, 0);
 		pg_atomic_init_u32(&db->active, 0);
 		pg_atomic_init_u32(&db->notifier_ready, 0);
 		pg_atomic_init_u32(&db->notifier_wake, 0);

@@ -87,6 +87,16 @@ RESET ROLE;
 DROP OWNED BY regress_eb_reader;
 DROP ROLE regress_eb_reader;
 
+-- Targets that were removed, and that vacuum has not, are met on the way.
+SELECT eb.create_bus('many');
+SELECT count(eb.put_rule('r' || i, '{"source": ["s"]}', bus => 'many')) FROM generate_series(10, 59) i;
+SELECT count(eb.put_target('r' || i, 't4', channel => 'c', bus => 'many')) FROM generate_series(10, 59) i;
+SELECT count(eb.put_target('r' || i, 't' || j, channel => 'c', bus => 'many')) FROM generate_series(20, 40) i, generate_series(1, 3) j;
+SELECT count(eb.remove_target('r' || i, 't' || j, bus => 'many')) FROM generate_series(20, 40) i, generate_series(1, 3) j;
+SELECT count(*) AS rules, sum(cardinality(targets)) AS targets FROM eb.explain_routing('{"source": "s"}', 'many');
+SELECT count(*) AS rules, sum(cardinality(targets)) AS targets FROM eb.explain_routing('{"source": "s"}', 'many');
+SELECT eb.delete_bus('many', with_rules => true);
+
 SELECT eb.delete_bus('shop', with_rules => true);
 SELECT eb.delete_bus('other');
 SELECT eb.drop_queue('billing', with_dead_letters => true);

@@ -86,6 +86,7 @@ struct EbConfigScan
 	Relation	rel;
 	Snapshot	snapshot;
 	SysScanDesc scan;
+	MemoryContext context;		/* in which it was opened, and is advanced */
 };
 
 Size
@@ -342,6 +343,7 @@ eb_config_open_at(EbTable table, int nkeys, ScanKeyData *keys, Snapshot snapshot
 {
 	EbConfigScan *scan = palloc(sizeof(EbConfigScan));
 
+	scan->context = CurrentMemoryContext;
 	scan->rel = table_open(eb_table_oid(table, false), AccessShareLock);
 	scan->snapshot = RegisterSnapshot(snapshot ? snapshot : GetLatestSnapshot());
 	scan->scan = systable_beginscan(scan->rel, EB_PRIMARY_KEY_INDEX(scan->rel),
@@ -352,7 +354,13 @@ eb_config_open_at(EbTable table, int nkeys, ScanKeyData *keys, Snapshot snapshot
 HeapTuple
 eb_config_next(EbConfigScan *scan)
 {
-	return systable_getnext(scan->scan);
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	HeapTuple	tuple;
+
+	/* what the index keeps of the dead it met is allocated here, freed at the end */
+	tuple = systable_getnext(scan->scan);
+	MemoryContextSwitchTo(old);
+	return tuple;
 }
 
 TupleDesc

@@ -284,6 +284,21 @@ has_expired(EbOnceKeys *keys, TupleTableSlot *slot)
 }
 
 /*
+ * The scans outlive the caller's context, and what the index keeps of the dead
+ * that it met is allocated here and freed at the scan's end.
+ */
+static bool
+next_row(EbOnceKeys *keys, int i)
+{
+	MemoryContext old = MemoryContextSwitchTo(keys->context);
+	bool		found = index_getnext_slot(keys->scans[i], ForwardScanDirection,
+										   keys->slots[i]);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+/*
  * Look at one table.  KNOWN leaves the row in the table's slot.  An expired
  * row is remembered and otherwise passed by, even one that is being deleted.
  */
@@ -307,7 +322,7 @@ look_at_table(EbOnceKeys *keys, int i, const pg_uuid_t *key, Busy *busy)
 	}
 	index_rescan(keys->scans[i], &scankey, 1, NULL, 0);
 
-	while (index_getnext_slot(keys->scans[i], ForwardScanDirection, slot))
+	while (next_row(keys, i))
 	{
 		TransactionId inserting = keys->dirty.xmin;
 		TransactionId deleting = keys->dirty.xmax;

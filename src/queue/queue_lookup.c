@@ -175,6 +175,18 @@ cache_find(const char *name, HASHACTION action)
 	return hash_search(queue_cache, name, action, NULL);
 }
 
+/*
+ * The table of a queue is gone: with the queue, by a transaction whose end we
+ * waited for, or by hand.
+ */
+static bool
+dropped_meanwhile(const EbQueue *queue)
+{
+	EbQueue		now;
+
+	return !eb_queue_read(queue->name, &now) || now.table != queue->table;
+}
+
 const EbQueue *
 eb_queue_lookup(const char *name, bool missing_ok)
 {
@@ -190,9 +202,11 @@ eb_queue_lookup(const char *name, bool missing_ok)
 		entry = cache_find(name, HASH_FIND);
 		if (likely(entry != NULL && entry->generation == generation))
 			return &entry->queue;
-		if (eb_queue_read(name, &queue))
+		while (eb_queue_read(name, &queue))
 		{
 			table = try_table_open(queue.table, AccessShareLock);
+			if (table == NULL && dropped_meanwhile(&queue))
+				continue;
 			if (table == NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_UNDEFINED_TABLE),

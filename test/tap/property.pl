@@ -476,6 +476,9 @@ compare('process_once: one effect', truth(q(type = 'A')), 'SELECT e.id, t.n FROM
 is(sql('SELECT count(*) FROM effects'), sql(q(SELECT count(*) FROM truth WHERE type = 'A')), 'and none of what was not committed');
 is( sql(q(SELECT a.queue, a.message_id FROM acked a JOIN seen s USING (queue, message_id) WHERE s.step > a.step LIMIT 3)),
 	'', 'what was acked did not come back');
+is( sql(q(SELECT a.queue, a.message_id, a.receipt FROM acked a LEFT JOIN seen s USING (queue, message_id, receipt)
+		WHERE s.step IS NULL OR EXISTS (SELECT FROM seen l WHERE l.queue = s.queue AND l.message_id = s.message_id AND l.step > s.step) LIMIT 3)),
+	'', 'and was acked by who received it last');
 is(sql(q(SELECT queue, message_id FROM acked GROUP BY 1, 2 HAVING count(*) > 1 LIMIT 3)), '', 'nor was it acked twice');
 compare('queue switched: while its rule was enabled', truth('n % 3 = 0', q(was_routed('switched', began, ended))),
 	"$live 'switched'", truth('n % 3 = 0', q(was_routed('switched', began, ended) IS NULL)));

@@ -112,7 +112,8 @@ BEGIN
 	RETURN take(from_queue, 1 + floor(random() ^ 2 * 300)::integer);
 END $$;
 
-CREATE TABLE seen (step bigint NOT NULL, queue text NOT NULL, message_id bigint NOT NULL, receipt text NOT NULL);
+CREATE TABLE seen (step bigint NOT NULL, queue text NOT NULL, message_id bigint NOT NULL, receipt text NOT NULL,
+	PRIMARY KEY (queue, message_id, step));
 CREATE TABLE acked (step bigint NOT NULL, queue text NOT NULL, message_id bigint NOT NULL, receipt text NOT NULL);
 CREATE TABLE effects (id uuid NOT NULL);
 

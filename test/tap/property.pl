@@ -87,6 +87,7 @@ my @cursors = (
 	{ name => 'parts', where => "source = 'shop'" });
 my %paused = (queue => {}, feed => {}, cursor => {});
 my $number = 0;
+my $round = 0;
 my %done;        # how often each action was done
 
 # ---- the clients ----
@@ -99,6 +100,7 @@ sub clients
 	my $file = PostgreSQL::Test::Utils::tempdir() . "/$name.$round.sql";
 	append_to_file($file, $script);
 	my ($out, $err) = ('', '');
+	local $ENV{PGAPPNAME} = 'pgbench';
 	my $run = IPC::Run::start(
 		[
 			'pgbench', '-n', '-c', $clients, '-j', 1, '-T', $time, '-f', $file, '--max-tries', 1000,
@@ -353,15 +355,15 @@ my %weights = (start_replay => 6, pause_replay => 3, resume_replay => 3, new_sub
 	terminate_worker => 2, resume_queue => 3, pause_queue => 2, pause_subscription => 3, resume_subscription => 3);
 my @draw = map { ($_) x ($weights{$_} // 1) } sort keys %actions;
 
-# Prepared transactions that a restart has left: each is committed or rolled back with a chance, else left a while longer.
+# Prepared transactions that a restart or a terminated client has left: each is committed or rolled back with a chance, else
+# left a while longer.  Those of clients that are there are none of them; they do not take that long.
 sub end_prepared
 {
 	my ($chance) = @_;
-	my %alive = map { $_ => 1 } split /\n/, sql(q(SELECT gid FROM pg_prepared_xacts));
-	for my $gid (sort keys %alive)
+	my $left = sql(qq(SELECT gid FROM pg_prepared_xacts
+		WHERE gid NOT LIKE 'p$round.%' OR prepared < clock_timestamp() - interval '10 seconds' ORDER BY gid));
+	for my $gid (split /\n/, $left)
 	{
-		# of this round: its client does it
-		next if $gid =~ /^p(\d+)\./ && $1 == our $round;
 		next unless chance($chance);
 		$done{ended_prepared}++;
 		sql(one_of('COMMIT', 'COMMIT', 'ROLLBACK') . " PREPARED '$gid'");
@@ -371,7 +373,6 @@ sub end_prepared
 
 # ---- the run ----
 
-our $round = 0;
 my @endings;
 my $until = time + $seconds;
 while (time < $until)
@@ -390,6 +391,18 @@ while (time < $until)
 		$done{$action}++;
 	}
 	note "round $round ends: $ending";
+
+	# clients come to their end by themselves, unless they wait for a prepared transaction that nobody ends
+	my $patience = time + 120;
+	while ($ending eq 'smart')
+	{
+		my $busy = sql(q(SELECT pid, state, wait_event_type, wait_event, pg_blocking_pids(pid), query FROM pg_stat_activity
+			WHERE application_name = 'pgbench'));
+		last if $busy eq '';
+		die "clients do not come to their end:\n$busy\n" if time > $patience;
+		end_prepared(1);
+		sleep 0.1;
+	}
 	$ending eq 'kill9' ? $node->kill9 : $node->stop($ending);
 	finish_clients($round, @clients);
 	start_again($node);

@@ -48,8 +48,6 @@ typedef struct Count
 	EbTick		newest;
 } Count;
 
-static EbPatternScratch *scratch = NULL;
-
 PG_FUNCTION_INFO_V1(eb_archived_events);
 PG_FUNCTION_INFO_V1(eb_archive_totals);
 
@@ -80,28 +78,8 @@ bool
 eb_archive_row_matches(const EbLogRow *row, int32 bus_id, const EbPatternSet *pattern,
 					   MemoryContext context)
 {
-	MemoryContext old;
-	EbEvent		event;
-	const uint32 *rules;
-	bool		result;
-
-	if (DatumGetInt32(row->values[row->columns[EVENT_BUS_ID]]) != bus_id)
-		return false;
-	if (!pattern)
-		return true;
-	if (!scratch)
-	{
-		old = MemoryContextSwitchTo(TopMemoryContext);
-		scratch = eb_pattern_scratch_create();
-		MemoryContextSwitchTo(old);
-	}
-	old = MemoryContextSwitchTo(context);
-	eb_log_row_event(row, &event);
-	result = eb_pattern_match(pattern, scratch, &eb_log_envelope(&event, false)->root,
-							  &rules) > 0;
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(context);
-	return result;
+	return DatumGetInt32(row->values[row->columns[EVENT_BUS_ID]]) == bus_id &&
+		eb_stream_matches(pattern, row, context);
 }
 
 Datum

@@ -85,8 +85,8 @@ pg_noreturn extern void eb_stream_refuse_part(const EbSubscription *subscription
 /* The part that the event is for.  All events of one group key are for the same. */
 extern int	eb_stream_part(const EbLogRow *row, int parts);
 
-/* Does the subscription want the event?  Works in context, which is reset. */
-extern bool eb_stream_matches(const EbSubscription *subscription, const EbLogRow *row,
+/* Does the pattern (NULL: any event) match?  Works in context, which is reset. */
+extern bool eb_stream_matches(const EbPatternSet *pattern, const EbLogRow *row,
 							  MemoryContext context);
 
 /*

@@ -156,15 +156,14 @@ eb_stream_part(const EbLogRow *row, int parts)
 }
 
 bool
-eb_stream_matches(const EbSubscription *subscription, const EbLogRow *row,
-				  MemoryContext context)
+eb_stream_matches(const EbPatternSet *pattern, const EbLogRow *row, MemoryContext context)
 {
 	MemoryContext old;
 	EbEvent		event;
 	const uint32 *rules;
 	bool		result;
 
-	if (!subscription->pattern)
+	if (!pattern)
 		return true;
 	if (!scratch)
 	{
@@ -174,8 +173,8 @@ eb_stream_matches(const EbSubscription *subscription, const EbLogRow *row,
 	}
 	old = MemoryContextSwitchTo(context);
 	eb_log_row_event(row, &event);
-	result = eb_pattern_match(subscription->pattern, scratch,
-							  &eb_log_envelope(&event, false)->root, &rules) > 0;
+	result = eb_pattern_match(pattern, scratch, &eb_log_envelope(&event, false)->root,
+							  &rules) > 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(context);
 	return result;
@@ -239,7 +238,7 @@ scan_part(PartRead *r)
 			eb_stream_part(&row, subscription->parts) != r->part)
 			continue;
 		r->evaluated++;
-		if (!eb_stream_matches(subscription, &row, context))
+		if (!eb_stream_matches(subscription->pattern, &row, context))
 			continue;
 		eb_stream_put_row(r->result, &row, r->part);
 		r->rows++;

@@ -71,7 +71,7 @@ measure(const EbSubscription *subscription, int part)
 			eb_stream_part(&row, subscription->parts) != part)
 			continue;
 		evaluated++;
-		if (eb_stream_matches(subscription, &row, context) && lag.events++ == 0)
+		if (eb_stream_matches(subscription->pattern, &row, context) && lag.events++ == 0)
 			lag.first = row.tick;
 	}
 	lag.exact = evaluated < MAX_EVALUATED && scanned < MAX_SCANNED;

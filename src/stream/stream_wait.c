@@ -142,7 +142,7 @@ look_once(EbStreamLook *look, const EbSubscription *subscription, bool *busy,
 			looked_at = row.tick - 1;
 			break;
 		}
-		if (!eb_stream_matches(subscription, &row, context))
+		if (!eb_stream_matches(subscription->pattern, &row, context))
 			continue;
 		if (is_free(subscription, part))
 			found = true;

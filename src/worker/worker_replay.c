@@ -10,7 +10,9 @@
  * its position together.
  *
  * A chunk that raises makes its replay FAILED, with the message, unless it
- * was the kind of error that may be gone at the next try.
+ * was the kind of error that may be gone at the next try.  So is a lock that
+ * is not to be had: a FIFO group that an open or prepared publisher holds may
+ * not keep the maintainer from everything else.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +29,20 @@
 
 /* A chunk that may work later is tried again after this. */
 #define RETRY_US	USECS_PER_SEC
+
+/* What a chunk waits for a lock: the others stand behind it meanwhile. */
+#define LOCK_TIMEOUT	"100ms"
+
+/* Replays left out until their next try; without room here they are tried in each round. */
+#define MAX_DEFERRED	16
+
+typedef struct Deferred
+{
+	char		name[NAMEDATALEN];
+	TimestampTz until;			/* 0: free */
+} Deferred;
+
+static Deferred deferred[MAX_DEFERRED];
 
 typedef struct Names
 {
@@ -65,6 +81,8 @@ run_chunk(void *arg)
 
 	(void) set_config_option("synchronous_commit", "off", PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 	PG_TRY();
 	{
 		step->outcome = eb_replay_chunk(step->name, false, &step->due);
@@ -102,6 +120,37 @@ may_work_later(int sqlstate)
 		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
+/* Until when a replay is left out; 0 if it is not. */
+static TimestampTz
+deferred_until(const char *name)
+{
+	for (int i = 0; i < MAX_DEFERRED; i++)
+	{
+		if (deferred[i].until == 0 || strcmp(deferred[i].name, name) != 0)
+			continue;
+		if (deferred[i].until > GetCurrentTimestamp())
+			return deferred[i].until;
+		deferred[i].until = 0;
+	}
+	return 0;
+}
+
+static TimestampTz
+defer(const char *name)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < MAX_DEFERRED; i++)
+	{
+		if (deferred[i].until > now)
+			continue;
+		strlcpy(deferred[i].name, name, NAMEDATALEN);
+		deferred[i].until = now + RETRY_US;
+		break;
+	}
+	return now + RETRY_US;
+}
+
 /*
  * One chunk of each replay that has work.  Returns when to call again: now or
  * earlier for at once, DT_NOEND when there is nothing to do before attention
@@ -119,7 +168,13 @@ eb_worker_replays(void)
 	for (int i = 0; i < names.n; i++)
 	{
 		ReplayStep	step = {.name = names.names[i]};
+		TimestampTz until = deferred_until(step.name);
 
+		if (until != 0)
+		{
+			due = Min(due, until);
+			continue;
+		}
 		if (eb_worker_run("replay events", run_chunk, &step))
 		{
 			if (step.outcome == EB_REPLAY_MORE)
@@ -128,7 +183,7 @@ eb_worker_replays(void)
 				due = Min(due, step.due - (eb_clock_now() - GetCurrentTimestamp()));
 		}
 		else if (may_work_later(step.sqlstate))
-			due = Min(due, GetCurrentTimestamp() + RETRY_US);
+			due = Min(due, defer(step.name));
 		else
 			(void) eb_worker_run("mark a replay as failed", fail_replay, &step);
 	}

@@ -244,7 +244,7 @@ eb_begin_processing(PG_FUNCTION_ARGS)
 	char	   *hash;
 	const char *state;
 	Datum		result;
-	Row			row;
+	Row			row = {0};
 
 	eb_once_call(fcinfo, false, EB_CONSUMER_PROCESS, &call);
 	lease = lease_argument(fcinfo, 2, &call);

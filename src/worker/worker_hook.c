@@ -93,7 +93,7 @@ clear_database(const char *name, bool drop, bool copy)
 		(database == MyDatabaseId && !copy) ||
 		!EB_DATABASE_OWNERCHECK(database, GetUserId()))
 		return;
-	db = eb_worker_database(database, false);
+	db = eb_worker_database(database);
 	if (!db)
 		return;
 

@@ -165,8 +165,11 @@ typedef struct EbWorkerShared
 
 extern EbWorkerShared *eb_worker_shared(void);	/* NULL without shared memory */
 
-/* Entry of a database; NULL.  Without the lock held; create takes it. */
-extern EbDatabase *eb_worker_database(Oid database, bool create);
+/* Entry of a database, or NULL.  Needs no lock. */
+extern EbDatabase *eb_worker_database(Oid database);
+
+/* The same, made if need be and wanted; NULL: all are taken.  Takes the lock. */
+extern EbDatabase *eb_worker_want(Oid database);
 
 /* Set a worker's latch, if it runs. */
 extern void eb_worker_signal(EbWorkerState *worker);

@@ -124,7 +124,7 @@ scan_databases(void *arg)
 		if (!db->datallowconn || db->datistemplate || db->datconnlimit == -2)
 			continue;
 		list_add(&existing, db->oid);
-		if (!eb_worker_database(db->oid, false) &&
+		if (!eb_worker_database(db->oid) &&
 			!list_has(&without, db->oid) && !list_has(&unseen, db->oid))
 			list_add(&unseen, db->oid);
 	}
@@ -232,18 +232,10 @@ looking(void)
 static void
 look_at_next(void)
 {
-	EbWorkerShared *shared = eb_worker_shared();
-	EbDatabase *db;
-
 	if (unseen.n == 0 || looking())
 		return;
-	db = eb_worker_database(unseen.oids[unseen.n - 1], true);
-	if (!db)
+	if (!eb_worker_want(unseen.oids[unseen.n - 1]))
 		return;					/* full; eb.workers says so */
-	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
-	if (!db->installed)
-		db->wanted = true;
-	LWLockRelease(&shared->lock);
 	unseen.n--;
 }
 

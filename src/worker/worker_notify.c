@@ -75,7 +75,7 @@ my_database(void)
 	static EbDatabase *db = NULL;
 
 	if (!db || db->database != MyDatabaseId)
-		db = eb_worker_database(MyDatabaseId, false);
+		db = eb_worker_database(MyDatabaseId);
 	return db;
 }
 
@@ -520,18 +520,12 @@ wake_workers(void)
 
 	if (wake_at_commit)
 	{
-		EbDatabase *db = eb_worker_database(MyDatabaseId, true);
+		EbDatabase *db = eb_worker_want(MyDatabaseId);
 
 		if (db)
 		{
-			LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
-			if (db->database == MyDatabaseId)
-			{
-				db->wanted = true;
-				if (!db->installed)
-					rescan_at_commit = true;
-			}
-			LWLockRelease(&shared->lock);
+			if (!db->installed)
+				rescan_at_commit = true;
 			pg_atomic_fetch_or_u32(&db->attention, EB_ATTENTION_ALL);
 			eb_worker_signal_all(db);
 		}

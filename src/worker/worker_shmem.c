@@ -150,10 +150,9 @@ eb_worker_shared(void)
 /* ---- databases ---- */
 
 EbDatabase *
-eb_worker_database(Oid database, bool create)
+eb_worker_database(Oid database)
 {
 	EbWorkerShared *shared = eb_worker_shared();
-	EbDatabase *free_entry = NULL;
 
 	/* an oid is read whole; entries are not moved */
 	for (int i = 0; i < EB_MAX_DATABASES; i++)
@@ -161,32 +160,37 @@ eb_worker_database(Oid database, bool create)
 		if (shared->databases[i].database == database)
 			return &shared->databases[i];
 	}
-	if (!create)
-		return NULL;
+	return NULL;
+}
+
+/*
+ * In one go: an entry that nobody wants yet is as good as free to the launcher,
+ * which would take it away and remember the database as one without.
+ */
+EbDatabase *
+eb_worker_want(Oid database)
+{
+	EbWorkerShared *shared = eb_worker_shared();
+	EbDatabase *db;
 
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < EB_MAX_DATABASES; i++)
+	db = eb_worker_database(database);
+	if (!db)
 	{
-		EbDatabase *db = &shared->databases[i];
-
-		if (db->database == database)
+		db = eb_worker_database(InvalidOid);
+		if (db)
 		{
-			LWLockRelease(&shared->lock);
-			return db;
+			init_database(db);
+			pg_write_barrier();
+			db->database = database;
 		}
-		if (db->database == InvalidOid && !free_entry)
-			free_entry = db;
+		else
+			shared->full = true;
 	}
-	if (free_entry)
-	{
-		init_database(free_entry);
-		pg_write_barrier();
-		free_entry->database = database;
-	}
-	else
-		shared->full = true;
+	if (db)
+		db->wanted = true;
 	LWLockRelease(&shared->lock);
-	return free_entry;
+	return db;
 }
 
 /*

@@ -26,6 +26,11 @@ no_workers($node, 'app', 'dropped while they started');
 $node->safe_psql('app', 'CREATE EXTENSION pg_eventbus; DROP EXTENSION pg_eventbus; CREATE EXTENSION pg_eventbus');
 workers_run($node, 'app', 'dropped and made again in one breath');
 
+# While the launcher takes away the entry of the one that was dropped before.
+my $rounds = 30;
+$node->safe_psql('app', "DROP EXTENSION pg_eventbus; CREATE EXTENSION pg_eventbus") for 1 .. $rounds;
+workers_run($node, 'app', "dropped and made again $rounds times");
+
 # With a schema that somebody else's DROP OWNED takes.
 $node->safe_psql('app', 'CREATE ROLE boss SUPERUSER; DROP EXTENSION pg_eventbus; SET ROLE boss; CREATE EXTENSION pg_eventbus');
 workers_run($node, 'app', 'owned by somebody else');

@@ -8,6 +8,8 @@
  *	 DATABASE .. TEMPLATE of it		its workers leave first: the server
  *									refuses while anybody is connected
  *	 CREATE, ALTER DATABASE			after commit the launcher looks through them
+ *	 LISTEN							to a channel of ours: from then on there
+ *									are notifications
  *	 COMMIT, ROLLBACK PREPARED		what that transaction wrote has become
  *									visible in this backend, without a callback
  *
@@ -190,6 +192,9 @@ before_statement(Node *stmt)
 		case T_CreateExtensionStmt:
 			if (strcmp(((CreateExtensionStmt *) stmt)->extname, "pg_eventbus") == 0)
 				eb_worker_wake_at_commit();
+			break;
+		case T_ListenStmt:
+			eb_notify_listen(((ListenStmt *) stmt)->conditionname);
 			break;
 		case T_AlterExtensionStmt:
 			if (strcmp(((AlterExtensionStmt *) stmt)->extname, "pg_eventbus") == 0)

@@ -147,6 +147,9 @@ typedef struct EbNotifySlot
 #define EB_SLOT_RELATION(key)	((Oid) (key))
 #define EB_NEVER			((uint64) DT_NOEND)
 
+/* Databases share a count by their oid: one too many costs a NOTIFY, no more. */
+#define EB_LISTENER_COUNTS	64
+
 typedef struct EbWorkerShared
 {
 	LWLock		lock;
@@ -158,6 +161,9 @@ typedef struct EbWorkerShared
 	bool		full;			/* more databases than entries; under the lock */
 	pg_atomic_uint32 slot_changes;	/* grows when a slot is given or taken */
 	pg_atomic_uint64 held;		/* no slot's held is above it; never falls */
+
+	/* backends that have listened to a channel of ours (claim 14) */
+	pg_atomic_uint32 listeners[EB_LISTENER_COUNTS];
 	EbDatabase	databases[EB_MAX_DATABASES];
 	int			nslots;
 	EbNotifySlot slots[FLEXIBLE_ARRAY_MEMBER];
@@ -273,6 +279,10 @@ extern void eb_worker_hooks_install(void);
 extern void eb_worker_hooks_at_xact(XactEvent event);
 extern void eb_notify_at_xact(XactEvent event);
 extern void eb_notify_prepared_ended(void);
+
+/* LISTEN is about to be executed. */
+extern void eb_notify_listen(const char *channel);
+extern bool eb_notify_is_heard(void);	/* does anybody listen in this database? */
 extern void eb_worker_rescan_at_commit(void);
 
 /* Set the notifier's latch unless that is already under way. */

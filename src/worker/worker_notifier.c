@@ -359,7 +359,8 @@ inspect_pending(int number, TimestampTz now, Round *round)
 	bool		armed = (arm & 1) != 0;
 	TimestampTz at;
 
-	if (armed && pg_atomic_read_u32(&slot->pending) == 0)
+	/* without a listener all stays as it is, for the first one (claim 14) */
+	if ((armed && pg_atomic_read_u32(&slot->pending) == 0) || !eb_notify_is_heard())
 		return;
 	at = next_notify(slot, armed);
 	if (at > now)

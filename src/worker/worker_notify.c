@@ -25,6 +25,7 @@
 
 #include "commands/async.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/proclist.h"
 #include "utils/builtins.h"
@@ -68,6 +69,9 @@ static LocalQueue *last_listed = NULL;
 
 static bool wake_at_commit = false;
 static bool rescan_at_commit = false;
+
+static bool counted_listener = false;	/* this backend, in shared memory */
+static bool listening_at_commit = false;
 
 static EbDatabase *
 my_database(void)
@@ -269,6 +273,44 @@ eb_worker_rescan_at_commit(void)
 	rescan_at_commit = true;
 }
 
+/* ---- who listens (claim 14) ---- */
+
+static pg_atomic_uint32 *
+listeners(void)
+{
+	return &eb_worker_shared()->listeners[MyDatabaseId % EB_LISTENER_COUNTS];
+}
+
+static void
+forget_listener(int code, Datum arg)
+{
+	pg_atomic_fetch_sub_u32(listeners(), 1);
+}
+
+/*
+ * Counted before the LISTEN takes effect, and to the backend's end: UNLISTEN
+ * may be rolled back.
+ */
+void
+eb_notify_listen(const char *channel)
+{
+	if (strncmp(channel, "eb_", 3) != 0 || !eb_worker_shared())
+		return;
+	if (!counted_listener)
+	{
+		before_shmem_exit(forget_listener, (Datum) 0);
+		pg_atomic_fetch_add_u32(listeners(), 1);
+		counted_listener = true;
+	}
+	listening_at_commit = true;
+}
+
+bool
+eb_notify_is_heard(void)
+{
+	return pg_atomic_read_u32(listeners()) != 0;
+}
+
 void
 eb_notifier_wake(EbDatabase *db)
 {
@@ -317,7 +359,7 @@ wake_slot(EbDatabase *db, LocalQueue *local, bool visible, TimestampTz visible_a
 		ConditionVariableBroadcast(&slot->waiters);
 	if (!db)
 		return;
-	if ((visible && (pg_atomic_read_u32(&slot->arm) & 1) != 0) ||
+	if ((visible && (pg_atomic_read_u32(&slot->arm) & 1) != 0 && eb_notify_is_heard()) ||
 		(uint64) visible_at < pg_atomic_read_u64(&db->notifier_until))
 		eb_notifier_wake(db);
 }
@@ -545,7 +587,7 @@ forget_transaction(void)
 	listed = NULL;
 	nlisted = listed_room = 0;
 	last_listed = NULL;
-	wake_at_commit = rescan_at_commit = false;
+	wake_at_commit = rescan_at_commit = listening_at_commit = false;
 	if (local_queues && hash_get_num_entries(local_queues) > LOCAL_QUEUES_MAX)
 	{
 		hash_destroy(local_queues);
@@ -574,6 +616,10 @@ eb_notify_at_xact(XactEvent event)
 
 				if (nlisted > 0)
 					tell(event == XACT_EVENT_ABORT);
+
+				/* what came while nobody listened is still pending */
+				if (listening_at_commit && event == XACT_EVENT_COMMIT && my_database())
+					eb_notifier_wake(my_database());
 				if (bound != 0)
 				{
 					pg_memory_barrier();	/* the bound is withdrawn (claim

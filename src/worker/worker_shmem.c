@@ -109,6 +109,8 @@ eb_worker_shmem_init(void *section)
 	pg_atomic_init_u32(&shared->rescan, 1);
 	pg_atomic_init_u32(&shared->slot_changes, 0);
 	pg_atomic_init_u64(&shared->held, 0);
+	for (int i = 0; i < EB_LISTENER_COUNTS; i++)
+		pg_atomic_init_u32(&shared->listeners[i], 0);
 
 	/* one that was prepared before a restart may have done so */
 	pg_atomic_init_u32(&shared->prepared_wake, max_prepared_xacts > 0);

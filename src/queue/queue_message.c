@@ -55,6 +55,7 @@ typedef struct Pending
 {
 	HeapTuple	tuple;
 	const char *receipt;
+	bool		has_event;		/* its pointer is among those to fetch */
 } Pending;
 
 struct EbMessages
@@ -67,8 +68,10 @@ struct EbMessages
 	EbLogReader *reader;
 	MemoryContext chunk;		/* copies of rows, events, envelopes */
 	int			npending;
+	int			nevents;
 	int			total;			/* written */
-	Pending		pending[CHUNK_ROWS];
+	Pending    *pending;		/* CHUNK_ROWS of them, in chunk */
+	EbEventPointer *pointers;	/* of those that have an event, in chunk */
 	EbMessageContext context;	/* of the first message */
 };
 
@@ -93,6 +96,7 @@ eb_messages_begin(FunctionCallInfo fcinfo, const EbQueue *queue)
 	messages->reader = NULL;
 	messages->chunk = NULL;
 	messages->npending = 0;
+	messages->nevents = 0;
 	messages->total = 0;
 	memset(&messages->context, 0, sizeof(EbMessageContext));
 	return messages;
@@ -235,34 +239,35 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 		remember(messages, values, isnull, event);
 }
 
+/* Take the pointer of a row to its event, if it has one. */
+static bool
+note_event(EbMessages *messages, const Datum *row, const bool *null)
+{
+	EbEventPointer *pointer = &messages->pointers[messages->nevents];
+
+	if (null[EB_DELIVERY_EVENT_ID - 1] || null[EB_DELIVERY_EVENT_CLASS - 1])
+		return false;
+	pointer->id = *DatumGetUUIDP(row[EB_DELIVERY_EVENT_ID - 1]);
+	pointer->class = DatumGetInt16(row[EB_DELIVERY_EVENT_CLASS - 1]);
+	if (null[EB_DELIVERY_EVENT_TID - 1])
+		ItemPointerSetInvalid(&pointer->tid);
+	else
+		pointer->tid = *(ItemPointer) DatumGetPointer(row[EB_DELIVERY_EVENT_TID - 1]);
+	messages->nevents++;
+	return true;
+}
+
 /* Fetch the events of the pending rows and write them all. */
 static void
 put_pending(EbMessages *messages)
 {
-	int			n = messages->npending;
-	int			nevents = 0;
+	int			n = messages->nevents;
 	Datum	   *row = palloc(messages->row_desc->natts * sizeof(Datum));
 	bool	   *null = palloc(messages->row_desc->natts * sizeof(bool));
-	EbEventPointer *pointers = palloc(n * sizeof(EbEventPointer));
 	EbEvent    *events = palloc0(n * sizeof(EbEvent));
 	bool	   *found = palloc0(n * sizeof(bool));
 
-	for (int i = 0; i < n; i++)
-	{
-		EbEventPointer *pointer = &pointers[nevents];
-
-		heap_deform_tuple(messages->pending[i].tuple, messages->row_desc, row, null);
-		if (null[EB_DELIVERY_EVENT_ID - 1] || null[EB_DELIVERY_EVENT_CLASS - 1])
-			continue;
-		pointer->id = *DatumGetUUIDP(row[EB_DELIVERY_EVENT_ID - 1]);
-		pointer->class = DatumGetInt16(row[EB_DELIVERY_EVENT_CLASS - 1]);
-		if (null[EB_DELIVERY_EVENT_TID - 1])
-			ItemPointerSetInvalid(&pointer->tid);
-		else
-			pointer->tid = *(ItemPointer) DatumGetPointer(row[EB_DELIVERY_EVENT_TID - 1]);
-		nevents++;
-	}
-	if (nevents > 0)
+	if (n > 0)
 	{
 		if (!messages->reader)
 		{
@@ -271,32 +276,34 @@ put_pending(EbMessages *messages)
 			messages->reader = eb_log_reader_open();
 			MemoryContextSwitchTo(old);
 		}
-		eb_log_fetch(messages->reader, nevents, pointers, events, found);
+		eb_log_fetch(messages->reader, n, messages->pointers, events, found);
 	}
 
-	nevents = 0;
-	for (int i = 0; i < n; i++)
+	n = 0;
+	for (int i = 0; i < messages->npending; i++)
 	{
+		const Pending *pending = &messages->pending[i];
 		EbEvent    *event = NULL;
 
-		heap_deform_tuple(messages->pending[i].tuple, messages->row_desc, row, null);
-		if (!null[EB_DELIVERY_EVENT_ID - 1] && !null[EB_DELIVERY_EVENT_CLASS - 1])
+		heap_deform_tuple(pending->tuple, messages->row_desc, row, null);
+		if (!pending->has_event)
 		{
-			event = &events[nevents];
-			if (!found[nevents])
-			{
-				/* erased by hand: what the pointer says is all there is */
-				event->id = pointers[nevents].id;
-				event->time = eb_tick_time(eb_uuid_tick(&event->id));
-				event->source = event->detail_type = "";
-			}
-			put(messages, row, null, messages->pending[i].receipt, event, found[nevents]);
-			nevents++;
+			put(messages, row, null, pending->receipt, NULL, false);
+			continue;
 		}
-		else
-			put(messages, row, null, messages->pending[i].receipt, NULL, false);
+		event = &events[n];
+		if (!found[n])
+		{
+			/* erased by hand: what the pointer says is all there is */
+			event->id = messages->pointers[n].id;
+			event->time = eb_tick_time(eb_uuid_tick(&event->id));
+			event->source = event->detail_type = "";
+		}
+		put(messages, row, null, pending->receipt, event, found[n]);
+		n++;
 	}
 	messages->npending = 0;
+	messages->nevents = 0;
 }
 
 static void
@@ -313,6 +320,7 @@ void
 eb_messages_add(EbMessages *messages, TupleTableSlot *row, const char *receipt)
 {
 	MemoryContext old;
+	Pending    *pending;
 
 	slot_getallattrs(row);
 	if (!messages->chunk)
@@ -328,8 +336,15 @@ eb_messages_add(EbMessages *messages, TupleTableSlot *row, const char *receipt)
 		MemoryContextReset(messages->chunk);
 		return;
 	}
-	messages->pending[messages->npending].tuple = ExecCopySlotHeapTuple(row);
-	messages->pending[messages->npending].receipt = receipt ? pstrdup(receipt) : NULL;
+	if (messages->npending == 0)
+	{
+		messages->pending = palloc(CHUNK_ROWS * sizeof(Pending));
+		messages->pointers = palloc(CHUNK_ROWS * sizeof(EbEventPointer));
+	}
+	pending = &messages->pending[messages->npending];
+	pending->tuple = ExecCopySlotHeapTuple(row);
+	pending->receipt = receipt ? pstrdup(receipt) : NULL;
+	pending->has_event = note_event(messages, row->tts_values, row->tts_isnull);
 	messages->npending++;
 	MemoryContextSwitchTo(old);
 	if (messages->npending == CHUNK_ROWS)

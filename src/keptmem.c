@@ -15,7 +15,6 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "utils/memutils.h"
-#include "utils/tuplestore.h"
 
 #include "compat.h"
 #include "keptmem.h"
@@ -71,13 +70,18 @@ void
 eb_kept_results(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext old;
+	ExprContext *econtext;
+	MemoryContext per_query;
 
-	InitMaterializedSRF(fcinfo, 0);
-	tuplestore_end(rsinfo->setResult);
-	old = MemoryContextSwitchTo(eb_kept_context(rsinfo->econtext->ecxt_per_query_memory));
-	rsinfo->setResult =
-		tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
-							  false, work_mem);
-	MemoryContextSwitchTo(old);
+	if (!rsinfo || !IsA(rsinfo, ReturnSetInfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+
+	/* it makes all in the per-query context; after an error nobody reads that again */
+	econtext = rsinfo->econtext;
+	per_query = econtext->ecxt_per_query_memory;
+	econtext->ecxt_per_query_memory = eb_kept_context(per_query);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	econtext->ecxt_per_query_memory = per_query;
 }

@@ -143,6 +143,14 @@ extern EbLogReader *eb_log_reader_open(void);
  */
 extern void eb_log_fetch(EbLogReader *reader, int n, const EbEventPointer *pointers,
 						 EbEvent *events, bool *found);
+
+/*
+ * The event at a pointer's TID, its detail and headers not copied where they lie
+ * in the page: good until the next look or fetch of this reader.  False if it
+ * is not there; eb_log_fetch() may find it yet.
+ */
+extern bool eb_log_peek(EbLogReader *reader, const EbEventPointer *pointer,
+						EbEvent *event);
 extern void eb_log_reader_close(EbLogReader *reader);
 
 /* ---- log_scan.c: read in id order ---- */

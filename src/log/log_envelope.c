@@ -29,9 +29,13 @@
 
 #define MAX_PAIRS 11
 
+/* Lengths of keys are known when this is compiled: asking for them costs more. */
+#define KEY(literal)	(literal), sizeof(literal) - 1
+
 typedef struct Pair
 {
 	const char *key;
+	int			keylen;
 	uint32		type;			/* JENTRY_ISSTRING, JENTRY_ISCONTAINER, ... */
 	const void *data;
 	int			len;
@@ -100,7 +104,7 @@ build_object(const Pair *pairs, int npairs)
 	uint32		offset = 0;
 
 	for (int i = 0; i < npairs; i++)
-		size = add_size(size, strlen(pairs[i].key) + pairs[i].len + 3);
+		size = add_size(size, pairs[i].keylen + pairs[i].len + 3);
 	if (size > JENTRY_OFFLENMASK)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -119,10 +123,8 @@ build_object(const Pair *pairs, int npairs)
 
 		if (i < npairs)
 		{
-			int			len = (int) strlen(pair->key);
-
-			memcpy(base + offset, pair->key, len);
-			offset += len;
+			memcpy(base + offset, pair->key, pair->keylen);
+			offset += pair->keylen;
 			type = JENTRY_ISSTRING;
 		}
 		else
@@ -149,11 +151,12 @@ build_object(const Pair *pairs, int npairs)
 }
 
 static inline void
-add_string(Pair *pairs, int *n, const char *key, const char *value)
+add_string(Pair *pairs, int *n, const char *key, int keylen, const char *value)
 {
 	Pair	   *pair = &pairs[(*n)++];
 
 	pair->key = key;
+	pair->keylen = keylen;
 	pair->type = JENTRY_ISSTRING;
 	pair->data = value;
 	pair->len = (int) strlen(value);
@@ -161,11 +164,12 @@ add_string(Pair *pairs, int *n, const char *key, const char *value)
 
 /* A Jsonb in the place of a value: a container, or the scalar inside. */
 static void
-add_jsonb(Pair *pairs, int *n, const char *key, const Jsonb *value)
+add_jsonb(Pair *pairs, int *n, const char *key, int keylen, const Jsonb *value)
 {
 	Pair	   *pair = &pairs[(*n)++];
 
 	pair->key = key;
+	pair->keylen = keylen;
 	if (JB_ROOT_IS_SCALAR(value))
 	{
 		JEntry		entry = value->root.children[0];
@@ -229,25 +233,25 @@ eb_log_envelope(const EbEvent *event, bool erased)
 	format_uuid(&event->id, id);
 	eb_format_time(event->time, time);
 
-	add_string(pairs, &n, "id", id);
-	add_string(pairs, &n, "time", time);
+	add_string(pairs, &n, KEY("id"), id);
+	add_string(pairs, &n, KEY("time"), time);
 	if (erased)
-		pairs[n++] = (Pair) {"detail", JENTRY_ISNULL, "", 0};
+		pairs[n++] = (Pair) {KEY("detail"), JENTRY_ISNULL, "", 0};
 	else
-		add_jsonb(pairs, &n, "detail", event->detail);
+		add_jsonb(pairs, &n, KEY("detail"), event->detail);
 	if (erased)
-		pairs[n++] = (Pair) {"erased", JENTRY_ISBOOL_TRUE, "", 0};
-	add_string(pairs, &n, "region", eb_region);
-	add_string(pairs, &n, "source", event->source);
-	add_string(pairs, &n, "account", eb_account);
-	add_string(pairs, &n, "version", "0");
+		pairs[n++] = (Pair) {KEY("erased"), JENTRY_ISBOOL_TRUE, "", 0};
+	add_string(pairs, &n, KEY("region"), eb_region);
+	add_string(pairs, &n, KEY("source"), event->source);
+	add_string(pairs, &n, KEY("account"), eb_account);
+	add_string(pairs, &n, KEY("version"), "0");
 	if (event->resources == (Datum) 0)
-		pairs[n++] = (Pair) {"resources", JENTRY_ISCONTAINER, &no_resources, sizeof(no_resources)};
+		pairs[n++] = (Pair) {KEY("resources"), JENTRY_ISCONTAINER, &no_resources, sizeof(no_resources)};
 	else
-		add_jsonb(pairs, &n, "resources", resources_jsonb(event->resources));
-	add_string(pairs, &n, "detail-type", event->detail_type);
+		add_jsonb(pairs, &n, KEY("resources"), resources_jsonb(event->resources));
+	add_string(pairs, &n, KEY("detail-type"), event->detail_type);
 	if (event->replay)
-		add_string(pairs, &n, "replay-name", event->replay);
+		add_string(pairs, &n, KEY("replay-name"), event->replay);
 	return build_object(pairs, n);
 }
 

@@ -8,6 +8,8 @@
  * moved the rows.  Rows are fetched under SnapshotSelf: a delivery that a
  * consumer can see was written with its event in one subtransaction, so the
  * event is committed or his own, but it may be newer than his snapshot.
+ * They are fetched as an index scan would, which keeps the last page pinned:
+ * a queue's events mostly come from the page of the one before.
  *
  * What was not at its TID is looked for by id, all of a leaf's in one query:
  * after a restore every row misses, and one query per row would make a
@@ -23,6 +25,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "storage/bufmgr.h"
+#include "storage/smgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -40,7 +43,7 @@ typedef struct LeafReader
 {
 	Oid			relid;
 	Relation	rel;			/* NULL: has been dropped */
-	BlockNumber nblocks;		/* when the call began */
+	IndexFetchTableData *fetch;
 	TupleTableSlot *slot;
 	int			columns[EVENT_COLUMNS];
 	struct LeafReader *next;
@@ -81,7 +84,7 @@ leaf_reader(EbLogReader *reader, int16 class, TimestampTz at)
 	leaf->rel = try_table_open(relid, AccessShareLock);
 	if (leaf->rel)
 	{
-		leaf->nblocks = RelationGetNumberOfBlocks(leaf->rel);
+		leaf->fetch = table_index_fetch_begin(leaf->rel);
 		leaf->slot = table_slot_create(leaf->rel, NULL);
 		eb_log_columns(RelationGetDescr(leaf->rel), leaf->columns);
 	}
@@ -99,8 +102,17 @@ get_text(const EbLogRow *row, EbEventColumn column)
 	return row->isnull[i] ? NULL : TextDatumGetCString(row->values[i]);
 }
 
-void
-eb_log_row_event(const EbLogRow *row, EbEvent *event)
+static inline Jsonb *
+get_jsonb(const EbLogRow *row, EbEventColumn column, bool copy)
+{
+	Datum		value = row->values[row->columns[column]];
+
+	return copy ? DatumGetJsonbPCopy(value) : DatumGetJsonbP(value);
+}
+
+/* copy: nothing of the row is pointed to */
+static inline void
+fill_event(const EbLogRow *row, EbEvent *event, bool copy)
 {
 	const int  *c = row->columns;
 	const Datum *values = row->values;
@@ -119,48 +131,59 @@ eb_log_row_event(const EbLogRow *row, EbEvent *event)
 	event->causation_id = get_text(row, EVENT_CAUSATION_ID);
 	event->traceparent = get_text(row, EVENT_TRACEPARENT);
 	event->replay = get_text(row, EVENT_REPLAY);
-	event->detail = DatumGetJsonbPCopy(values[c[EVENT_DETAIL]]);
+	event->detail = get_jsonb(row, EVENT_DETAIL, copy);
 	event->resources = isnull[c[EVENT_RESOURCES]] ? (Datum) 0 :
 		PointerGetDatum(DatumGetArrayTypePCopy(values[c[EVENT_RESOURCES]]));
 	event->headers = isnull[c[EVENT_HEADERS]] ? NULL :
-		DatumGetJsonbPCopy(values[c[EVENT_HEADERS]]);
+		get_jsonb(row, EVENT_HEADERS, copy);
 
 	/* it may be forwarded to another bus, which puts a copy of it */
 	event->dedup_id = NULL;
 	event->distinct = event->claimed = event->duplicate = false;
 }
 
-/* Take a row out of its slot: all is copied, the buffer may be let go. */
-static void
-read_event(LeafReader *leaf, EbEvent *event)
+void
+eb_log_row_event(const EbLogRow *row, EbEvent *event)
 {
-	EbLogRow	row = {.columns = leaf->columns};
-
-	slot_getallattrs(leaf->slot);
-	row.values = leaf->slot->tts_values;
-	row.isnull = leaf->slot->tts_isnull;
-	eb_log_row_event(&row, event);
+	fill_event(row, event, true);
 }
 
-static bool
-fetch_at(LeafReader *leaf, const pg_uuid_t *id, ItemPointer tid, EbEvent *event)
+/*
+ * Does the leaf reach to this block?  The size that the storage manager knows
+ * is a lower bound that can be trusted under our lock: a table is truncated
+ * under an exclusive one, and that drops what was known.
+ */
+static inline bool
+block_exists(Relation rel, BlockNumber block)
 {
+	BlockNumber known = RelationGetSmgr(rel)->smgr_cached_nblocks[MAIN_FORKNUM];
+
+	return (BlockNumberIsValid(known) && block < known) ||
+		block < RelationGetNumberOfBlocks(rel);
+}
+
+/* The slot keeps the row until the next one is fetched. */
+static bool
+fetch_at(LeafReader *leaf, const pg_uuid_t *id, ItemPointerData tid, EbEvent *event,
+		 bool copy)
+{
+	EbLogRow	row = {.columns = leaf->columns};
+	bool		again = false;
 	bool		isnull;
 	Datum		found;
 
-	if (!ItemPointerIsValid(tid) ||
-		ItemPointerGetBlockNumber(tid) >= leaf->nblocks)
+	if (!ItemPointerIsValid(&tid) ||
+		!block_exists(leaf->rel, ItemPointerGetBlockNumber(&tid)))
 		return false;
-	if (!table_tuple_fetch_row_version(leaf->rel, tid, SnapshotSelf, leaf->slot))
+	if (!table_index_fetch_tuple(leaf->fetch, &tid, SnapshotSelf, leaf->slot, &again, NULL))
 		return false;
 	found = slot_getattr(leaf->slot, leaf->columns[EVENT_ID] + 1, &isnull);
 	if (isnull || memcmp(DatumGetUUIDP(found), id, sizeof(pg_uuid_t)) != 0)
-	{
-		ExecClearTuple(leaf->slot);
 		return false;
-	}
-	read_event(leaf, event);
-	ExecClearTuple(leaf->slot);
+	slot_getallattrs(leaf->slot);
+	row.values = leaf->slot->tts_values;
+	row.isnull = leaf->slot->tts_isnull;
+	fill_event(&row, event, copy);
 	return true;
 }
 
@@ -248,7 +271,6 @@ fetch_by_id(EbLogReader *reader, int n, const EbEventPointer *pointers,
 		if (nids > 0)
 		{
 			located = locate(leaf, nids, ids, &nlocated);
-			leaf->nblocks = RelationGetNumberOfBlocks(leaf->rel);
 			for (int i = 0; i < n; i++)
 			{
 				Located    *hit;
@@ -258,12 +280,22 @@ fetch_by_id(EbLogReader *reader, int n, const EbEventPointer *pointers,
 				hit = bsearch(&pointers[i].id, located, nlocated,
 							  sizeof(Located), compare_uuid);
 				if (hit)
-					found[i] = fetch_at(leaf, &hit->id, &hit->tid, &events[i]);
+					found[i] = fetch_at(leaf, &hit->id, hit->tid, &events[i], true);
 			}
 			pfree(located);
 		}
 		pfree(ids);
 	}
+}
+
+bool
+eb_log_peek(EbLogReader *reader, const EbEventPointer *pointer, EbEvent *event)
+{
+	TimestampTz at = eb_tick_time(eb_uuid_tick(&pointer->id));
+	LeafReader *leaf = leaf_reader(reader, pointer->class, at);
+
+	return leaf && leaf->rel &&
+		fetch_at(leaf, &pointer->id, pointer->tid, event, false);
 }
 
 void
@@ -276,11 +308,10 @@ eb_log_fetch(EbLogReader *reader, int n, const EbEventPointer *pointers,
 	for (int i = 0; i < n; i++)
 	{
 		TimestampTz at = eb_tick_time(eb_uuid_tick(&pointers[i].id));
-		ItemPointerData tid = pointers[i].tid;
 
 		leaf_of[i] = leaf_reader(reader, pointers[i].class, at);
 		found[i] = leaf_of[i] && leaf_of[i]->rel &&
-			fetch_at(leaf_of[i], &pointers[i].id, &tid, &events[i]);
+			fetch_at(leaf_of[i], &pointers[i].id, pointers[i].tid, &events[i], true);
 		if (!found[i] && leaf_of[i])
 			missing++;
 	}
@@ -297,6 +328,7 @@ eb_log_reader_close(EbLogReader *reader)
 		if (!leaf->rel)
 			continue;
 		ExecDropSingleTupleTableSlot(leaf->slot);
+		table_index_fetch_end(leaf->fetch);
 		table_close(leaf->rel, AccessShareLock);
 	}
 	pfree(reader);

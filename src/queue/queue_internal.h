@@ -274,7 +274,8 @@ extern void eb_receipt_format(char *buf, int64 message_id, TimestampTz deadline)
 typedef struct EbRowChange
 {
 	TimestampTz visible_at;
-	bool		lease;			/* one more receive, by us */
+	bool		lease;			/* one more receive, by us, at "now" */
+	TimestampTz now;
 	bool		release;		/* ends the lease */
 	const char *error;			/* with release: new last_error; NULL: as it
 								 * was */
@@ -299,8 +300,8 @@ extern TM_Result eb_row_update(EbRowEditor *editor, TupleTableSlot *row,
 extern TM_Result eb_row_delete(EbRowEditor *editor, TupleTableSlot *row, TM_FailureData *why);
 extern void eb_row_editor_end(EbRowEditor *editor);
 
-/* A row's copy in editor->slot as it looks once received, for consume. */
-extern void eb_row_show_received(EbRowEditor *editor, TupleTableSlot *row);
+/* A row's copy in editor->slot as it looks once received now, for consume. */
+extern void eb_row_show_received(EbRowEditor *editor, TupleTableSlot *row, TimestampTz now);
 
 /* ---- queue_send.c ---- */
 

@@ -4,10 +4,11 @@
  *	  Rows of queues as eb.message, the way receive, consume and peek hand
  *	  them out.
  *
- * A message that has its own body goes into the result set at once.  One that
- * points to an event waits, as a copy of its row, until enough are together
- * for one look into the log; so do all that come behind it, for the order's
- * sake.  A chunk's memory is let go when it has been written.
+ * A message goes into the result set at once, with its own body or with its
+ * event's, which is read from the page where the pointer says that it lies.
+ * If it is not there (VACUUM FULL, CLUSTER or a restore moves rows), the
+ * message waits, as a copy of its row, until enough are together for one look
+ * into the log by id; so do all that come behind it, for the order's sake.
  *
  *-------------------------------------------------------------------------
  */
@@ -66,7 +67,8 @@ struct EbMessages
 	TupleDesc	desc;
 	TupleDesc	row_desc;		/* of the queue's table */
 	EbLogReader *reader;
-	MemoryContext chunk;		/* copies of rows, events, envelopes */
+	MemoryContext chunk;		/* one message's event and envelope, or all
+								 * that is pending */
 	int			npending;
 	int			nevents;
 	int			total;			/* written */
@@ -239,22 +241,53 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 		remember(messages, values, isnull, event);
 }
 
-/* Take the pointer of a row to its event, if it has one. */
-static bool
-note_event(EbMessages *messages, const Datum *row, const bool *null)
+static EbLogReader *
+reader(EbMessages *messages)
 {
-	EbEventPointer *pointer = &messages->pointers[messages->nevents];
+	if (!messages->reader)
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(messages));
 
-	if (null[EB_DELIVERY_EVENT_ID - 1] || null[EB_DELIVERY_EVENT_CLASS - 1])
-		return false;
-	pointer->id = *DatumGetUUIDP(row[EB_DELIVERY_EVENT_ID - 1]);
-	pointer->class = DatumGetInt16(row[EB_DELIVERY_EVENT_CLASS - 1]);
-	if (null[EB_DELIVERY_EVENT_TID - 1])
-		ItemPointerSetInvalid(&pointer->tid);
-	else
-		pointer->tid = *(ItemPointer) DatumGetPointer(row[EB_DELIVERY_EVENT_TID - 1]);
-	messages->nevents++;
-	return true;
+		messages->reader = eb_log_reader_open();
+		MemoryContextSwitchTo(old);
+	}
+	return messages->reader;
+}
+
+/* Write a message whose event, if it has one, is where its pointer says. */
+static bool
+put_at_once(EbMessages *messages, TupleTableSlot *row, const char *receipt,
+			const EbEventPointer *pointer)
+{
+	EbEvent		event;
+	bool		there = true;
+
+	if (pointer)
+		there = eb_log_peek(reader(messages), pointer, &event);
+	if (there)
+		put(messages, row->tts_values, row->tts_isnull, receipt,
+			pointer ? &event : NULL, pointer != NULL);
+	return there;
+}
+
+/* Keep a copy of the row until its event has been looked for. */
+static void
+keep(EbMessages *messages, TupleTableSlot *row, const char *receipt,
+	 const EbEventPointer *pointer)
+{
+	Pending    *pending;
+
+	if (messages->npending == 0)
+	{
+		messages->pending = palloc(CHUNK_ROWS * sizeof(Pending));
+		messages->pointers = palloc(CHUNK_ROWS * sizeof(EbEventPointer));
+	}
+	pending = &messages->pending[messages->npending++];
+	pending->tuple = ExecCopySlotHeapTuple(row);
+	pending->receipt = receipt ? pstrdup(receipt) : NULL;
+	pending->has_event = pointer != NULL;
+	if (pointer)
+		messages->pointers[messages->nevents++] = *pointer;
 }
 
 /* Fetch the events of the pending rows and write them all. */
@@ -268,16 +301,7 @@ put_pending(EbMessages *messages)
 	bool	   *found = palloc0(n * sizeof(bool));
 
 	if (n > 0)
-	{
-		if (!messages->reader)
-		{
-			MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(messages));
-
-			messages->reader = eb_log_reader_open();
-			MemoryContextSwitchTo(old);
-		}
-		eb_log_fetch(messages->reader, n, messages->pointers, events, found);
-	}
+		eb_log_fetch(reader(messages), n, messages->pointers, events, found);
 
 	n = 0;
 	for (int i = 0; i < messages->npending; i++)
@@ -319,33 +343,27 @@ write_pending(EbMessages *messages)
 void
 eb_messages_add(EbMessages *messages, TupleTableSlot *row, const char *receipt)
 {
+	EbEventPointer pointer;
+	bool		has_event;
+	bool		written = false;
 	MemoryContext old;
-	Pending    *pending;
 
 	slot_getallattrs(row);
+	has_event = eb_queue_event_pointer(row, &pointer);
 	if (!messages->chunk)
 	{
 		messages->chunk = eb_kept_context(GetMemoryChunkContext(messages));
 		messages->row_desc = row->tts_tupleDescriptor;
 	}
 	old = MemoryContextSwitchTo(messages->chunk);
-	if (messages->npending == 0 && row->tts_isnull[EB_DELIVERY_EVENT_ID - 1])
-	{
-		put(messages, row->tts_values, row->tts_isnull, receipt, NULL, false);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(messages->chunk);
-		return;
-	}
 	if (messages->npending == 0)
 	{
-		messages->pending = palloc(CHUNK_ROWS * sizeof(Pending));
-		messages->pointers = palloc(CHUNK_ROWS * sizeof(EbEventPointer));
+		/* its memory is let go at once: it stays in the processor's cache so */
+		written = put_at_once(messages, row, receipt, has_event ? &pointer : NULL);
+		MemoryContextReset(messages->chunk);
 	}
-	pending = &messages->pending[messages->npending];
-	pending->tuple = ExecCopySlotHeapTuple(row);
-	pending->receipt = receipt ? pstrdup(receipt) : NULL;
-	pending->has_event = note_event(messages, row->tts_values, row->tts_isnull);
-	messages->npending++;
+	if (!written)
+		keep(messages, row, receipt, has_event ? &pointer : NULL);
 	MemoryContextSwitchTo(old);
 	if (messages->npending == CHUNK_ROWS)
 		write_pending(messages);

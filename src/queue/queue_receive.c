@@ -102,7 +102,7 @@ take_row(Receiver *r, EbQueueScan *scan, bool used_up)
 		result = eb_row_delete(&r->editor, row, &why);
 	else
 	{
-		EbRowChange change = {.lease = true,.visible_at = r->deadline};
+		EbRowChange change = {.lease = true,.now = r->now,.visible_at = r->deadline};
 
 		result = eb_row_update(&r->editor, row, &change, &why);
 	}
@@ -128,7 +128,7 @@ hand_over(Receiver *r, EbQueueScan *scan, Taken taken)
 	}
 	else if (taken == TAKEN && r->consume)
 	{
-		eb_row_show_received(&r->editor, scan->slot);
+		eb_row_show_received(&r->editor, scan->slot, r->now);
 		eb_messages_add(r->messages, r->editor.slot, NULL);
 		r->n++;
 	}

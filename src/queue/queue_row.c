@@ -85,7 +85,7 @@ copy_values(EbRowEditor *editor, TupleTableSlot *row)
 }
 
 static void
-count_receive(TupleTableSlot *slot, TupleTableSlot *row)
+count_receive(TupleTableSlot *slot, TupleTableSlot *row, TimestampTz now)
 {
 	int32		count = row->tts_isnull[EB_DELIVERY_RECEIVE_COUNT - 1] ? 0 :
 	DatumGetInt32(row->tts_values[EB_DELIVERY_RECEIVE_COUNT - 1]);
@@ -95,13 +95,13 @@ count_receive(TupleTableSlot *slot, TupleTableSlot *row)
 	set_attribute(slot, EB_DELIVERY_RECEIVE_COUNT, Int32GetDatum(count));
 	if (slot->tts_isnull[EB_DELIVERY_FIRST_RECEIVED_AT - 1])
 		set_attribute(slot, EB_DELIVERY_FIRST_RECEIVED_AT,
-					  TimestampTzGetDatum(eb_clock_now()));
+					  TimestampTzGetDatum(now));
 }
 
 void
-eb_row_show_received(EbRowEditor *editor, TupleTableSlot *row)
+eb_row_show_received(EbRowEditor *editor, TupleTableSlot *row, TimestampTz now)
 {
-	count_receive(copy_values(editor, row), row);
+	count_receive(copy_values(editor, row), row, now);
 }
 
 /* The key under which the row is now: it will be dead there (floor claim 2). */
@@ -182,7 +182,7 @@ eb_row_update(EbRowEditor *editor, TupleTableSlot *row, const EbRowChange *chang
 	set_attribute(slot, EB_DELIVERY_VISIBLE_AT, TimestampTzGetDatum(change->visible_at));
 	if (change->lease)
 	{
-		count_receive(slot, row);
+		count_receive(slot, row, change->now);
 		set_attribute(slot, EB_DELIVERY_LEASE_PID, Int32GetDatum(MyProcPid));
 		set_attribute(slot, EB_DELIVERY_LEASE_ROLE, ObjectIdGetDatum(GetUserId()));
 	}

@@ -510,12 +510,18 @@ eb_sql_run(const char *sql, const EbSqlArgs *args)
 }
 
 char *
-eb_sql_value(const char *sql, const EbSqlArgs *args)
+eb_sql_value(const char *sql, const char *a, const char *b)
 {
 	MemoryContext context = CurrentMemoryContext;
+	EbOwnerContext owner;
+	EbSqlArgs	args = {0};
 	char	   *result = NULL;
 
-	(void) run_own(sql, args->n, (Oid *) args->types, (Datum *) args->values, args->nulls);
+	eb_sql_arg_text(&args, a);
+	if (b)
+		eb_sql_arg_text(&args, b);
+	eb_owner_begin(&owner);
+	(void) run_own(sql, args.n, args.types, args.values, args.nulls);
 	if (SPI_processed > 0)
 	{
 		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -524,6 +530,7 @@ eb_sql_value(const char *sql, const EbSqlArgs *args)
 			result = MemoryContextStrdup(context, value);
 	}
 	SPI_finish();
+	eb_owner_end(&owner);
 	return result;
 }
 

@@ -138,8 +138,11 @@ extern void eb_sql_arg_text(EbSqlArgs *args, const char *text);	/* NULL: null */
 extern void eb_sql_arg_jsonb(EbSqlArgs *args, Jsonb *json); /* NULL: null */
 extern uint64 eb_sql_run(const char *sql, const EbSqlArgs *args);
 
-/* First column of the first row as text, in the current context; NULL if none. */
-extern char *eb_sql_value(const char *sql, const EbSqlArgs *args);
+/*
+ * First column of the first row as text, in the current context; NULL if there
+ * is none.  Of one or two texts (b NULL: one); acts as the owner itself.
+ */
+extern char *eb_sql_value(const char *sql, const char *a, const char *b);
 
 /*
  * Lock a relation to the end of the transaction, waiting for timeout ("100ms")

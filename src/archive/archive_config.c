@@ -275,10 +275,10 @@ eb_delete_archive(PG_FUNCTION_ARGS)
 	eb_owner_begin(&owner);
 	if (archive->bus_id != 0)
 		(void) eb_bus_take_version(archive->bus);
-	eb_sql_arg_text(&args, name);
 	replay = eb_sql_value("SELECT name FROM eb.replays WHERE archive = $1"
 						  " AND state NOT IN ('COMPLETED', 'CANCELLED', 'FAILED')"
-						  " ORDER BY name LIMIT 1", &args);
+						  " ORDER BY name LIMIT 1", name, NULL);
+	eb_sql_arg_text(&args, name);
 	if (replay)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

@@ -182,12 +182,10 @@ count_events(const EbArchive *archive, EbTick *position, EbTick horizon, int lim
 static EbTick
 counted_position(const char *archive)
 {
-	EbSqlArgs	args = {0};
 	char	   *value;
 
-	eb_sql_arg_text(&args, archive);
 	value = eb_sql_value("SELECT \"position\"::text FROM eb.archive_counted WHERE archive = $1",
-						 &args);
+						 archive, NULL);
 	if (!value)
 		return 0;
 	return eb_uuid_tick(DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(value))));

@@ -87,9 +87,9 @@ insert_replay(const NewReplay *r)
 	memset(&before.data[10], 0, 6);
 
 	eb_owner_begin(&owner);
-	eb_sql_arg_text(&args, r->name);
-	if (eb_sql_value("SELECT name FROM eb.replays WHERE name = $1", &args))
+	if (eb_sql_value("SELECT name FROM eb.replays WHERE name = $1", r->name, NULL))
 		eb_error_exists("replay", r->name);
+	eb_sql_arg_text(&args, r->name);
 	eb_sql_arg_text(&args, r->kind);
 	eb_sql_arg_text(&args, r->bus);
 	eb_sql_arg_text(&args, r->archive);
@@ -149,19 +149,13 @@ check_rules(const char *bus, ArrayType *rules)
 				 errhint("Use null for all rules of the bus.")));
 	for (int i = 0; i < n; i++)
 	{
-		EbOwnerContext owner;
-		EbSqlArgs	args = {0};
 		char	   *name;
 		char	   *enabled;
 
 		if (nulls[i])
 			eb_error_null("rules");
 		name = TextDatumGetCString(names[i]);
-		eb_owner_begin(&owner);
-		eb_sql_arg_text(&args, bus);
-		eb_sql_arg_text(&args, name);
-		enabled = eb_sql_value("SELECT enabled FROM eb.rules WHERE bus = $1 AND name = $2", &args);
-		eb_owner_end(&owner);
+		enabled = eb_sql_value("SELECT enabled FROM eb.rules WHERE bus = $1 AND name = $2", bus, name);
 		if (!enabled)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -258,15 +252,8 @@ backfill_name(const char *rule)
 		char	   *name = psprintf("backfill-%.*s%s",
 									(int) (EB_NAME_MAX - strlen("backfill-") - strlen(suffix)),
 									rule, suffix);
-		EbOwnerContext owner;
-		EbSqlArgs	args = {0};
-		char	   *found;
 
-		eb_owner_begin(&owner);
-		eb_sql_arg_text(&args, name);
-		found = eb_sql_value("SELECT name FROM eb.replays WHERE name = $1", &args);
-		eb_owner_end(&owner);
-		if (!found)
+		if (!eb_sql_value("SELECT name FROM eb.replays WHERE name = $1", name, NULL))
 			return name;
 	}
 }
@@ -391,16 +378,8 @@ eb_replay_change_state(const char *name, const char *state, const char *from)
 char *
 eb_replay_lock_state(const char *name)
 {
-	EbOwnerContext owner;
-	EbSqlArgs	args = {0};
-	char	   *state;
-
-	eb_owner_begin(&owner);
-	eb_sql_arg_text(&args, name);
-	state = eb_sql_value("SELECT state FROM eb.replays WHERE name = $1"
-						 " FOR NO KEY UPDATE SKIP LOCKED", &args);
-	eb_owner_end(&owner);
-	return state;
+	return eb_sql_value("SELECT state FROM eb.replays WHERE name = $1"
+						" FOR NO KEY UPDATE SKIP LOCKED", name, NULL);
 }
 
 bool

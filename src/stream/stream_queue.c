@@ -53,16 +53,7 @@ call(const char *sql, const EbSqlArgs *args)
 static bool
 has_rule(const char *bus, const char *name)
 {
-	EbOwnerContext owner;
-	EbSqlArgs	args = {0};
-	char	   *found;
-
-	eb_owner_begin(&owner);
-	eb_sql_arg_text(&args, bus);
-	eb_sql_arg_text(&args, name);
-	found = eb_sql_value("SELECT name FROM eb.rules WHERE bus = $1 AND name = $2", &args);
-	eb_owner_end(&owner);
-	return found != NULL;
+	return eb_sql_value("SELECT name FROM eb.rules WHERE bus = $1 AND name = $2", bus, name) != NULL;
 }
 
 static void
@@ -137,15 +128,8 @@ eb_subscription_unroute(const char *name, const char *bus)
 static Jsonb *
 stored_pattern(const char *name)
 {
-	EbOwnerContext owner;
-	EbSqlArgs	args = {0};
-	char	   *text;
+	char	   *text = eb_sql_value("SELECT pattern FROM eb.subscriptions WHERE name = $1", name, NULL);
 
-	eb_owner_begin(&owner);
-	eb_sql_arg_text(&args, name);
-	text = eb_sql_value("SELECT pattern FROM eb.subscriptions WHERE name = $1", &args);
-
-	eb_owner_end(&owner);
 	return text ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))) : NULL;
 }
 
@@ -153,20 +137,11 @@ stored_pattern(const char *name)
 static char *
 routed_since(const char *name, const char *bus)
 {
-	EbOwnerContext owner;
-	EbSqlArgs	args = {0};
-	char	   *version;
-
-	eb_sql_arg_text(&args, name);
-	eb_sql_arg_text(&args, bus);
-	eb_owner_begin(&owner);
-	version = eb_sql_value("SELECT greatest(r.since_version, t.since_version) FROM eb.rules r"
-						   " JOIN eb.subscriptions s ON s.name = r.name AND s.bus = r.bus"
-						   " LEFT JOIN eb.targets t ON t.bus = r.bus AND t.rule = r.name"
-						   " AND t.kind = 'queue' AND t.destination = s.queue"
-						   " WHERE r.name = $1 AND r.bus = $2", &args);
-	eb_owner_end(&owner);
-	return version;
+	return eb_sql_value("SELECT greatest(r.since_version, t.since_version) FROM eb.rules r"
+						" JOIN eb.subscriptions s ON s.name = r.name AND s.bus = r.bus"
+						" LEFT JOIN eb.targets t ON t.bus = r.bus AND t.rule = r.name"
+						" AND t.kind = 'queue' AND t.destination = s.queue"
+						" WHERE r.name = $1 AND r.bus = $2", name, bus);
 }
 
 /*
@@ -276,8 +251,6 @@ void
 eb_subscription_resume_route(const char *name, const char *bus, const char *queue,
 							 bool latest)
 {
-	EbOwnerContext owner;
-	EbSqlArgs	own = {0};
 	EbReplay   *backfill;
 	EbTick		after;
 	char	   *version;
@@ -295,11 +268,8 @@ eb_subscription_resume_route(const char *name, const char *bus, const char *queu
 			(void) eb_replay_change_state(backfill->name, "STARTING", "{PAUSED,FAILED}");
 		return;
 	}
-	eb_sql_arg_text(&own, name);
-	eb_owner_begin(&owner);
-	version = eb_sql_value("SELECT paused_version FROM eb.subscriptions WHERE name = $1", &own);
-	at = eb_sql_value("SELECT paused_at FROM eb.subscriptions WHERE name = $1", &own);
-	eb_owner_end(&owner);
+	version = eb_sql_value("SELECT paused_version FROM eb.subscriptions WHERE name = $1", name, NULL);
+	at = eb_sql_value("SELECT paused_at FROM eb.subscriptions WHERE name = $1", name, NULL);
 	if (!version || !at)
 		return;					/* it was not paused */
 

@@ -174,6 +174,9 @@ extern EbWorkerShared *eb_worker_shared(void);	/* NULL without shared memory */
 /* Entry of a database, or NULL.  Needs no lock. */
 extern EbDatabase *eb_worker_database(Oid database);
 
+/* This database's; NULL without shared memory as well. */
+extern EbDatabase *eb_worker_my_database(void);
+
 /* The same, made if need be and wanted; NULL: all are taken.  Takes the lock. */
 extern EbDatabase *eb_worker_want(Oid database);
 

@@ -190,7 +190,7 @@ make_wanted_leaf(EbDatabase *db)
 bool
 eb_maintainer_summarize(Oid leaf, BlockNumber block)
 {
-	EbDatabase *db = eb_worker_shared() ? eb_worker_database(MyDatabaseId) : NULL;
+	EbDatabase *db = eb_worker_my_database();
 
 	if (!db || db->workers[EB_WORKER_MAINTAINER].pid == 0)
 		return false;
@@ -287,7 +287,7 @@ static void
 expiry_round(EbMaintenance *m)
 {
 	QueueStep	step = {.context = CurrentMemoryContext};
-	EbDatabase *db = eb_worker_shared() ? eb_worker_database(MyDatabaseId) : NULL;
+	EbDatabase *db = eb_worker_my_database();
 
 	if (!eb_maintenance_step(m, "list queues", list_queues, &step))
 		return;

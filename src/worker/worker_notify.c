@@ -73,16 +73,6 @@ static bool rescan_at_commit = false;
 static bool counted_listener = false;	/* this backend, in shared memory */
 static bool listening_at_commit = false;
 
-static EbDatabase *
-my_database(void)
-{
-	static EbDatabase *db = NULL;
-
-	if (!db || db->database != MyDatabaseId)
-		db = eb_worker_database(MyDatabaseId);
-	return db;
-}
-
 static LocalQueue *
 local_queue(Oid table, EbSlotKind kind, Oid bus, const char *name)
 {
@@ -135,7 +125,7 @@ slot_of(LocalQueue *local)
 static bool
 notifier_ready(void)
 {
-	EbDatabase *db = eb_worker_shared() ? my_database() : NULL;
+	EbDatabase *db = eb_worker_my_database();
 
 	return db && pg_atomic_read_u32(&db->notifier_ready) != 0;
 }
@@ -368,7 +358,7 @@ wake_slot(EbDatabase *db, LocalQueue *local, bool visible, TimestampTz visible_a
 static void
 tell(bool aborted)
 {
-	EbDatabase *db = my_database();
+	EbDatabase *db = eb_worker_my_database();
 	TimestampTz now = eb_clock_now();
 
 	pg_memory_barrier();		/* outcome before flags (claim 1) */
@@ -412,7 +402,7 @@ static void
 wake_held(EbTick bound)
 {
 	EbWorkerShared *shared = eb_worker_shared();
-	EbDatabase *db = my_database();
+	EbDatabase *db = eb_worker_my_database();
 
 	for (int i = 0; i < shared->nslots; i++)
 	{
@@ -434,7 +424,7 @@ wake_held(EbTick bound)
 void
 eb_worker_active(void)
 {
-	EbDatabase *db = eb_worker_shared() ? my_database() : NULL;
+	EbDatabase *db = eb_worker_my_database();
 
 	if (db && pg_atomic_read_u32(&db->active) == 0 &&
 		pg_atomic_exchange_u32(&db->active, 1) == 0)
@@ -471,7 +461,7 @@ static void
 prepare_to_tell(bool can_notify)
 {
 	EbWorkerShared *shared = eb_worker_shared();
-	EbDatabase *db = shared ? my_database() : NULL;
+	EbDatabase *db = eb_worker_my_database();
 	bool		ready = notifier_ready();
 
 	/* first use, if nobody told the launcher: a restored or copied database */
@@ -526,7 +516,7 @@ eb_notify_prepared_ended(void)
 
 	if (!shared)
 		return;
-	db = my_database();
+	db = eb_worker_my_database();
 	pg_memory_barrier();
 	for (int i = 0; i < shared->nslots; i++)
 	{
@@ -618,8 +608,8 @@ eb_notify_at_xact(XactEvent event)
 					tell(event == XACT_EVENT_ABORT);
 
 				/* what came while nobody listened is still pending */
-				if (listening_at_commit && event == XACT_EVENT_COMMIT && my_database())
-					eb_notifier_wake(my_database());
+				if (listening_at_commit && event == XACT_EVENT_COMMIT && eb_worker_my_database())
+					eb_notifier_wake(eb_worker_my_database());
 				if (bound != 0)
 				{
 					pg_memory_barrier();	/* the bound is withdrawn (claim
@@ -652,7 +642,7 @@ eb_worker_at_subxact(SubXactEvent event, SubTransactionId mine,
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB && nlisted > 0 && eb_worker_shared())
 	{
-		EbDatabase *db = my_database();
+		EbDatabase *db = eb_worker_my_database();
 
 		pg_memory_barrier();
 		for (int i = 0; i < nlisted; i++)

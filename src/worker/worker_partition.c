@@ -117,7 +117,7 @@ send_worker(dsm_segment *segment, int16 class, TimestampTz at)
 {
 	BackgroundWorker bgw;
 	BackgroundWorkerHandle *handle;
-	EbDatabase *db = eb_worker_shared() ? eb_worker_database(MyDatabaseId) : NULL;
+	EbDatabase *db = eb_worker_my_database();
 	TimestampTz start = GetCurrentTimestamp();
 
 	memset(&bgw, 0, sizeof(bgw));

@@ -165,6 +165,16 @@ eb_worker_database(Oid database)
 	return NULL;
 }
 
+EbDatabase *
+eb_worker_my_database(void)
+{
+	static EbDatabase *db = NULL;
+
+	if (eb_worker_shared() && (!db || db->database != MyDatabaseId))
+		db = eb_worker_database(MyDatabaseId);
+	return db;
+}
+
 /*
  * In one go: an entry that nobody wants yet is as good as free to the launcher,
  * which would take it away and remember the database as one without.

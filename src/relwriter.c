@@ -14,8 +14,9 @@
  * ExecSimpleRelationInsert(), as an apply worker does.  Whether a table is
  * plain is remembered by relation until its relcache entry is invalidated.
  *
- * Memory: the writer and its slots live in the caller's context; what a flush
- * allocates (formed and toasted tuples) in a child that it resets.
+ * Memory: the writer and its slots live in the caller's context.  What a flush
+ * allocates (formed and toasted tuples) goes there as well for the first one,
+ * which for most writers is the only one, and to a child that is reset then.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,6 +25,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_index.h"
 #include "commands/trigger.h"
@@ -41,6 +43,13 @@
 
 #define MAX_INDEXES 8
 
+/*
+ * How long a look for the end of a table does: even at ten thousand pages a
+ * second the end moves by less than half of what the log's writers may be away
+ * from it (EB_LOG_TAIL), and whoever is further away reports himself.
+ */
+#define END_KNOWN_FOR	(3 * USECS_PER_SEC / 1000)
+
 struct EbRelWriter
 {
 	Relation	rel;
@@ -56,7 +65,8 @@ struct EbRelWriter
 	Oid			index_oids[MAX_INDEXES];
 	Relation	indexes[MAX_INDEXES];	/* NULL until needed */
 	IndexInfo  *index_infos[MAX_INDEXES];
-	MemoryContext flush_context;
+	int			nflushes;
+	MemoryContext flush_context;	/* from the second flush on */
 };
 
 /* What is known of a table; an entry is dropped when the table changes. */
@@ -165,6 +175,7 @@ eb_relwriter_open(Oid relid, EbIndexWanted wanted, void *arg)
 	writer->nslots = 0;
 	writer->desc = RelationGetDescr(writer->rel);
 	writer->nindexes = 0;
+	writer->nflushes = 0;
 	writer->flush_context = NULL;
 
 	indexes = RelationGetIndexList(writer->rel);
@@ -197,6 +208,25 @@ eb_relwriter_append_only(EbRelWriter *writer, BlockNumber within)
 }
 
 /*
+ * Is it so short since this backend looked for the end of the table that it
+ * need not do so again?  Between two statements only: the time of one stands
+ * still while it runs.
+ */
+static bool
+end_is_known(Relation rel)
+{
+	static Oid	looked_at = InvalidOid;
+	static TimestampTz looked = 0;
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+
+	if (looked_at == RelationGetRelid(rel) && now > looked && now - looked < END_KNOWN_FOR)
+		return true;
+	looked_at = RelationGetRelid(rel);
+	looked = now;
+	return false;
+}
+
+/*
  * Stay away from free space, and leave the page that this backend wrote last
  * if the end has moved on too far since.  While it has not, each backend fills
  * a page of its own: all on the last page would fault in and lock every page
@@ -210,7 +240,7 @@ append_options(EbRelWriter *writer)
 	if (writer->append_within == 0)
 		return 0;
 	target = RelationGetTargetBlock(writer->rel);
-	if (target != InvalidBlockNumber &&
+	if (target != InvalidBlockNumber && !end_is_known(writer->rel) &&
 		RelationGetNumberOfBlocks(writer->rel) > target + writer->append_within)
 		RelationSetTargetBlock(writer->rel, InvalidBlockNumber);
 	return TABLE_INSERT_SKIP_FSM;
@@ -368,15 +398,20 @@ int
 eb_relwriter_flush(EbRelWriter *writer)
 {
 	int			n = writer->nbuffered;
+	MemoryContext context = GetMemoryChunkContext(writer);
 	MemoryContext old;
 
 	if (n == 0)
 		return 0;
-	if (!writer->flush_context)
-		writer->flush_context = AllocSetContextCreate(GetMemoryChunkContext(writer),
-													  "pg_eventbus rows being written",
-													  ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(writer->flush_context);
+	if (writer->nflushes++ > 0)
+	{
+		if (!writer->flush_context)
+			writer->flush_context = AllocSetContextCreate(context,
+														  "pg_eventbus rows being written",
+														  ALLOCSET_DEFAULT_SIZES);
+		context = writer->flush_context;
+	}
+	old = MemoryContextSwitchTo(context);
 	if (writer->direct && has_foreign_index(writer))
 		writer->direct = false;
 	if (!writer->direct)
@@ -395,7 +430,8 @@ eb_relwriter_flush(EbRelWriter *writer)
 			insert_index_entries(writer, i);
 	}
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(writer->flush_context);
+	if (writer->flush_context)
+		MemoryContextReset(writer->flush_context);
 	writer->nbuffered = 0;
 	return n;
 }

@@ -25,7 +25,8 @@ typedef struct EbRelWriter EbRelWriter;
 /*
  * Does a row of this flush need an entry in an index?  Asked for each index
  * and row after the rows were written, so the callback may look at slots and
- * TIDs (eb_relwriter_slot, eb_relwriter_tid, eb_relwriter_count).  An index is
+ * TIDs (eb_relwriter_slot, eb_relwriter_tid, eb_relwriter_count); and once,
+ * with the TID still invalid, before, when only EB_INDEX_FOREIGN counts.  An index is
  * opened (and locked) only when the answer was EB_INDEX_INSERT for the first
  * time, so a put does not lock the indexes that it has nothing for.
  * EB_INDEX_FOREIGN, for an index that the callback does not know: the table

@@ -203,6 +203,13 @@ extern Relation eb_log_open_brin(Relation leaf);
  */
 extern void eb_log_summarize(Oid leaf, BlockNumber block, int most);
 
+/*
+ * Has BRIN a summary of the range of a block, or is one being made?  If not,
+ * after a row was written to the block, the row needs no entry: who makes the
+ * summary from now on will see it.  True if in doubt.  The index is locked.
+ */
+extern bool eb_log_range_summarized(Oid index, BlockNumber block);
+
 /* The first row of a range of blocks was written, to this block; in a put. */
 extern void eb_log_range_begun(Oid leaf, BlockNumber block);
 

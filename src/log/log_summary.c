@@ -12,27 +12,46 @@
  * workers the put does, which is a third of a millisecond once in 64 blocks.
  *
  * Ranges that are still written to are left alone: once summarized, each put
- * would have to keep their summary up.
+ * would have to keep their summary up.  While a range has none there is nothing
+ * for an insertion to do, but brininsert() opens its index, reads the metapage
+ * and makes a revmap to learn that; eb_log_range_summarized() goes to the same
+ * place by itself, which saves a put one part in a hundred.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/brin.h"
+#include "access/brin_page.h"
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/pg_am_d.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 
 #include "catalog.h"
+#include "compat.h"
 #include "log/log.h"
 #include "worker/worker.h"
 
 /* Ranges that a put summarizes at most; what was missed before is left to vacuum. */
 #define MOST_BY_PUT	4
+
+/* Where the range map lies of the index that this backend wrote to last. */
+typedef struct RevmapPlace
+{
+	Oid			index;
+	RelFileLocator locator;
+	BlockNumber pages_per_range;
+	BlockNumber block;			/* of the map's page looked at last */
+	Buffer		buffer;			/* where that was then */
+} RevmapPlace;
+
+static RevmapPlace revmap_place = {.index = InvalidOid};
 
 Relation
 eb_log_open_brin(Relation leaf)
@@ -109,4 +128,85 @@ eb_log_range_begun(Oid leaf, BlockNumber block)
 {
 	if (!eb_maintainer_summarize(leaf, block))
 		eb_log_summarize(leaf, block, MOST_BY_PUT);
+}
+
+static void
+forget_revmap(Datum arg, Oid relid)
+{
+	if (relid == revmap_place.index || relid == InvalidOid)
+		revmap_place.index = InvalidOid;
+}
+
+/* The page of the range map with a range's place, pinned; or invalid. */
+static Buffer
+read_revmap(Oid index, BlockNumber heap_block)
+{
+	RevmapPlace *place = &revmap_place;
+	BlockNumber block;
+	Relation	rel;
+	BrinStatsData stats;
+
+	if (place->index == index)
+	{
+		block = 1 + heap_block / place->pages_per_range / REVMAP_PAGE_MAXITEMS;
+		if (block == place->block &&
+			ReadRecentBuffer(place->locator, MAIN_FORKNUM, block, place->buffer))
+			return place->buffer;
+	}
+	else
+	{
+		static bool registered = false;
+
+		if (!registered)
+			CacheRegisterRelcacheCallback(forget_revmap, (Datum) 0);
+		registered = true;
+	}
+
+	/* what the index was made with: its option may have been changed since */
+	rel = index_open(index, NoLock);
+	place->index = InvalidOid;
+	if (!rel->rd_index->indisready)
+	{
+		index_close(rel, NoLock);
+		return InvalidBuffer;
+	}
+	brinGetStats(rel, &stats);
+	block = 1 + heap_block / stats.pagesPerRange / REVMAP_PAGE_MAXITEMS;
+	if (block >= RelationGetNumberOfBlocks(rel))
+	{
+		index_close(rel, NoLock);
+		return InvalidBuffer;
+	}
+	place->locator = EB_RELATION_LOCATOR(rel);
+	place->pages_per_range = stats.pagesPerRange;
+	place->block = block;
+	place->buffer = ReadBuffer(rel, block);
+	place->index = index;
+	index_close(rel, NoLock);
+	return place->buffer;
+}
+
+bool
+eb_log_range_summarized(Oid index, BlockNumber block)
+{
+	Buffer		buffer = read_revmap(index, block);
+	bool		summarized = true;
+	BlockNumber range;
+	Page		page;
+
+	if (!BufferIsValid(buffer))
+		return true;
+	range = block / revmap_place.pages_per_range;
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+
+	/* the map may not have come that far: another page is there until it does */
+	if (!PageIsNew(page) && BRIN_IS_REVMAP_PAGE(page))
+	{
+		RevmapContents *map = (RevmapContents *) PageGetContents(page);
+
+		summarized = ItemPointerIsValid(&map->rm_tids[range % REVMAP_PAGE_MAXITEMS]);
+	}
+	UnlockReleaseBuffer(buffer);
+	return summarized;
 }

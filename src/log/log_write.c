@@ -108,22 +108,24 @@ leaf_index_wanted(EbRelWriter *writer, Oid index, int row, void *arg)
 {
 	LeafWriter *leaf = arg;
 	int			last = eb_relwriter_count(writer) - 1;
+	ItemPointer tid = eb_relwriter_tid(writer, row);
 	BlockNumber block;
 
 	if (leaf->asked_index != index)
 	{
 		leaf->asked_index = index;
 		leaf->asked_brin = is_brin(index);
+		if (leaf->asked_brin)
+			LockRelationOid(index, RowExclusiveLock);
 	}
-	if (!leaf->asked_brin)
+	if (!leaf->asked_brin || !ItemPointerIsValid(tid))
 		return EB_INDEX_INSERT;
-	if (row == 0 || row == last)
-		return EB_INDEX_INSERT;
-	block = ItemPointerGetBlockNumber(eb_relwriter_tid(writer, row));
-	if (ItemPointerGetBlockNumber(eb_relwriter_tid(writer, row - 1)) == block &&
+	block = ItemPointerGetBlockNumber(tid);
+	if (row != 0 && row != last &&
+		ItemPointerGetBlockNumber(eb_relwriter_tid(writer, row - 1)) == block &&
 		ItemPointerGetBlockNumber(eb_relwriter_tid(writer, row + 1)) == block)
 		return EB_INDEX_SKIP;
-	return EB_INDEX_INSERT;
+	return eb_log_range_summarized(index, block) ? EB_INDEX_INSERT : EB_INDEX_SKIP;
 }
 
 static LeafWriter *

@@ -105,6 +105,16 @@ SELECT body ->> 'id' = :'event' AS same_event, body -> 'detail' AS detail, body 
 SELECT n.result FROM eb.receive('routed') r, eb.nack('routed', ARRAY[r.receipt], 'empty') n;
 SELECT body ->> 'id' = :'event' AS same_event, body -> 'detail' AS detail, body -> 'erased' AS erased FROM eb.queue_routed_dlq;
 
+-- Order is kept whatever has become of the events: in place, erased, moved to another page, or none at all.
+SELECT eb.purge('routed_dlq');
+SELECT count(eb.put_event('office', 'Letter', jsonb_build_object('n', n), bus => 'post')) FROM generate_series(1, 3) n;
+SELECT eb.send('routed', '{"n": 4}') IS NOT NULL AS sent;
+SELECT count(eb.put_event('office', 'Letter', jsonb_build_object('n', n), bus => 'post')) FROM generate_series(5, 6) n;
+DELETE FROM eb.events WHERE detail ->> 'n' = '2';
+WITH moved AS (DELETE FROM eb.events WHERE detail ->> 'n' IN ('3', '5') RETURNING *) INSERT INTO eb.events SELECT * FROM moved;
+SELECT coalesce(body -> 'detail' ->> 'n', body ->> 'n') AS n, body -> 'erased' AS erased
+FROM eb.consume('routed', 10);
+
 -- A queue that rules deliver to is not dropped.
 SELECT eb.drop_queue('routed', true);
 SELECT eb.remove_target('all', 'queue', bus => 'post');

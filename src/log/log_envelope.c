@@ -151,41 +151,41 @@ build_object(const Pair *pairs, int npairs)
 }
 
 static inline void
-add_string(Pair *pairs, int *n, const char *key, int keylen, const char *value)
+add(Pair *pairs, int *n, const char *key, int keylen, uint32 type, const void *data, int len)
 {
 	Pair	   *pair = &pairs[(*n)++];
 
 	pair->key = key;
 	pair->keylen = keylen;
-	pair->type = JENTRY_ISSTRING;
-	pair->data = value;
-	pair->len = (int) strlen(value);
+	pair->type = type;
+	pair->data = data;
+	pair->len = len;
+}
+
+static inline void
+add_string(Pair *pairs, int *n, const char *key, int keylen, const char *value)
+{
+	add(pairs, n, key, keylen, JENTRY_ISSTRING, value, (int) strlen(value));
 }
 
 /* A Jsonb in the place of a value: a container, or the scalar inside. */
 static void
 add_jsonb(Pair *pairs, int *n, const char *key, int keylen, const Jsonb *value)
 {
-	Pair	   *pair = &pairs[(*n)++];
+	JEntry		entry;
 
-	pair->key = key;
-	pair->keylen = keylen;
-	if (JB_ROOT_IS_SCALAR(value))
+	if (!JB_ROOT_IS_SCALAR(value))
 	{
-		JEntry		entry = value->root.children[0];
-
-		pair->type = entry & JENTRY_TYPEMASK;
-		pair->data = (const char *) &value->root.children[1];
-		pair->len = JBE_OFFLENFLD(entry);
-
-		/* a number needs the alignment that containers get */
-		if (pair->type == JENTRY_ISNUMERIC)
-			elog(ERROR, "detail of an event is a number");
+		add(pairs, n, key, keylen, JENTRY_ISCONTAINER, &value->root, VARSIZE(value) - VARHDRSZ);
 		return;
 	}
-	pair->type = JENTRY_ISCONTAINER;
-	pair->data = &value->root;
-	pair->len = VARSIZE(value) - VARHDRSZ;
+	entry = value->root.children[0];
+
+	/* a number needs the alignment that containers get */
+	if (JBE_ISNUMERIC(entry))
+		elog(ERROR, "detail of an event is a number");
+	add(pairs, n, key, keylen, entry & JENTRY_TYPEMASK, &value->root.children[1],
+		JBE_OFFLENFLD(entry));
 }
 
 /* resources as a jsonb array of strings */
@@ -236,17 +236,17 @@ eb_log_envelope(const EbEvent *event, bool erased)
 	add_string(pairs, &n, KEY("id"), id);
 	add_string(pairs, &n, KEY("time"), time);
 	if (erased)
-		pairs[n++] = (Pair) {KEY("detail"), JENTRY_ISNULL, "", 0};
+		add(pairs, &n, KEY("detail"), JENTRY_ISNULL, "", 0);
 	else
 		add_jsonb(pairs, &n, KEY("detail"), event->detail);
 	if (erased)
-		pairs[n++] = (Pair) {KEY("erased"), JENTRY_ISBOOL_TRUE, "", 0};
+		add(pairs, &n, KEY("erased"), JENTRY_ISBOOL_TRUE, "", 0);
 	add_string(pairs, &n, KEY("region"), eb_region);
 	add_string(pairs, &n, KEY("source"), event->source);
 	add_string(pairs, &n, KEY("account"), eb_account);
 	add_string(pairs, &n, KEY("version"), "0");
 	if (event->resources == (Datum) 0)
-		pairs[n++] = (Pair) {KEY("resources"), JENTRY_ISCONTAINER, &no_resources, sizeof(no_resources)};
+		add(pairs, &n, KEY("resources"), JENTRY_ISCONTAINER, &no_resources, sizeof(no_resources));
 	else
 		add_jsonb(pairs, &n, KEY("resources"), resources_jsonb(event->resources));
 	add_string(pairs, &n, KEY("detail-type"), event->detail_type);

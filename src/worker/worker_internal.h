@@ -285,7 +285,9 @@ extern void eb_notify_prepared_ended(void);
 
 /* LISTEN is about to be executed. */
 extern void eb_notify_listen(const char *channel);
-extern bool eb_notify_is_heard(void);	/* does anybody listen in this database? */
+
+/* Does anybody listen in this database? */
+extern bool eb_notify_is_heard(void);
 extern void eb_worker_rescan_at_commit(void);
 
 /* Set the notifier's latch unless that is already under way. */

@@ -429,23 +429,6 @@ find_stale(Settler *s, Receipt *receipts, int n)
 
 /* ---- SQL ---- */
 
-static void
-begin(Settler *s, Verb verb, text *name)
-{
-	static const char *const functions[] = {"eb.ack()", "eb.nack()", "eb.extend()"};
-	const EbQueue *queue;
-
-	PreventCommandIfReadOnly(functions[verb]);
-	PreventCommandIfParallelMode(functions[verb]);
-	queue = eb_queue_lookup(text_to_cstring(name), false);
-	eb_check_view_privilege(queue->view, EB_QUEUE_RECEIVE, "queue", queue->name);
-	memset(s, 0, sizeof(Settler));
-	s->verb = verb;
-	s->queue = *queue;
-	s->delay = -1;
-	s->next_visible = DT_NOEND;
-}
-
 /* why: the caller wants to know why receipts were not done. */
 static void
 settle(Settler *s, Receipt *receipts, int n, bool why)
@@ -512,124 +495,118 @@ interval_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 	return result;
 }
 
-static Receipt *
-receipts_argument(FunctionCallInfo fcinfo, int *n)
+/* The verb's arguments; receipts have been taken already. */
+static void
+begin(Settler *s, Verb verb, FunctionCallInfo fcinfo)
 {
+	static const char *const functions[] = {"eb.ack()", "eb.nack()", "eb.extend()"};
+	const EbQueue *queue;
+
+	if (verb == EXTEND && PG_ARGISNULL(2))
+		eb_error_null("extension");
+	PreventCommandIfReadOnly(functions[verb]);
+	PreventCommandIfParallelMode(functions[verb]);
+	queue = eb_queue_lookup(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	eb_check_view_privilege(queue->view, EB_QUEUE_RECEIVE, "queue", queue->name);
+	memset(s, 0, sizeof(Settler));
+	s->verb = verb;
+	s->queue = *queue;
+	s->delay = -1;
+	s->next_visible = DT_NOEND;
+	if (verb == EXTEND)
+		s->delay = interval_argument(fcinfo, 2, "extension");
+	else if (verb == NACK)
+	{
+		if (!PG_ARGISNULL(2))
+			s->error = text_to_cstring(PG_GETARG_TEXT_PP(2));
+		if (!PG_ARGISNULL(3))
+			s->delay = interval_argument(fcinfo, 3, "delay");
+	}
+}
+
+/* eb.ack, eb.nack and eb.extend of an array of receipts, and of one. */
+static Datum
+settle_many(FunctionCallInfo fcinfo, Verb verb)
+{
+	Settler		settler;
+	Receipt    *receipts;
+	int			n;
+
 	if (PG_ARGISNULL(0))
 		eb_error_null("queue");
 	if (PG_ARGISNULL(1))
 		eb_error_null("receipts");
-	return parse_receipts(PG_GETARG_ARRAYTYPE_P(1), n);
+	receipts = parse_receipts(PG_GETARG_ARRAYTYPE_P(1), &n);
+	begin(&settler, verb, fcinfo);
+	settle(&settler, receipts, n, true);
+	return_results(fcinfo, &settler, receipts, n);
+	return (Datum) 0;
+}
+
+/* Was it done? */
+static bool
+settle_one(FunctionCallInfo fcinfo, Verb verb, Receipt *receipt)
+{
+	Settler		settler;
+
+	if (PG_ARGISNULL(0))
+		eb_error_null("queue");
+	if (PG_ARGISNULL(1))
+		eb_error_null("receipt");
+	memset(receipt, 0, sizeof(Receipt));
+	parse_receipt(PG_GETARG_DATUM(1), receipt);
+	begin(&settler, verb, fcinfo);
+	settle(&settler, receipt, 1, false);
+	return receipt->outcome == DONE;
 }
 
 PG_FUNCTION_INFO_V1(eb_ack);
 Datum
 eb_ack(PG_FUNCTION_ARGS)
 {
-	Settler		settler;
-	int			n;
-	Receipt    *receipts = receipts_argument(fcinfo, &n);
-
-	begin(&settler, ACK, PG_GETARG_TEXT_PP(0));
-	settle(&settler, receipts, n, true);
-	return_results(fcinfo, &settler, receipts, n);
-	return (Datum) 0;
+	return settle_many(fcinfo, ACK);
 }
 
 PG_FUNCTION_INFO_V1(eb_ack_one);
 Datum
 eb_ack_one(PG_FUNCTION_ARGS)
 {
-	Settler		settler;
-	Receipt		receipt = {0};
+	Receipt		receipt;
 
-	if (PG_ARGISNULL(0))
-		eb_error_null("queue");
-	if (PG_ARGISNULL(1))
-		eb_error_null("receipt");
-	parse_receipt(PG_GETARG_DATUM(1), &receipt);
-	begin(&settler, ACK, PG_GETARG_TEXT_PP(0));
-	settle(&settler, &receipt, 1, false);
-	PG_RETURN_BOOL(receipt.outcome == DONE);
-}
-
-static void
-begin_nack(Settler *s, FunctionCallInfo fcinfo)
-{
-	begin(s, NACK, PG_GETARG_TEXT_PP(0));
-	if (!PG_ARGISNULL(2))
-		s->error = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	if (!PG_ARGISNULL(3))
-		s->delay = interval_argument(fcinfo, 3, "delay");
+	PG_RETURN_BOOL(settle_one(fcinfo, ACK, &receipt));
 }
 
 PG_FUNCTION_INFO_V1(eb_nack);
 Datum
 eb_nack(PG_FUNCTION_ARGS)
 {
-	Settler		settler;
-	int			n;
-	Receipt    *receipts = receipts_argument(fcinfo, &n);
-
-	begin_nack(&settler, fcinfo);
-	settle(&settler, receipts, n, true);
-	return_results(fcinfo, &settler, receipts, n);
-	return (Datum) 0;
+	return settle_many(fcinfo, NACK);
 }
 
 PG_FUNCTION_INFO_V1(eb_nack_one);
 Datum
 eb_nack_one(PG_FUNCTION_ARGS)
 {
-	Settler		settler;
-	Receipt		receipt = {0};
+	Receipt		receipt;
 
-	if (PG_ARGISNULL(0))
-		eb_error_null("queue");
-	if (PG_ARGISNULL(1))
-		eb_error_null("receipt");
-	parse_receipt(PG_GETARG_DATUM(1), &receipt);
-	begin_nack(&settler, fcinfo);
-	settle(&settler, &receipt, 1, false);
-	PG_RETURN_BOOL(receipt.outcome == DONE);
+	PG_RETURN_BOOL(settle_one(fcinfo, NACK, &receipt));
 }
 
 PG_FUNCTION_INFO_V1(eb_extend);
 Datum
 eb_extend(PG_FUNCTION_ARGS)
 {
-	Settler		settler;
-	int			n;
-	Receipt    *receipts = receipts_argument(fcinfo, &n);
-
-	if (PG_ARGISNULL(2))
-		eb_error_null("extension");
-	begin(&settler, EXTEND, PG_GETARG_TEXT_PP(0));
-	settler.delay = interval_argument(fcinfo, 2, "extension");
-	settle(&settler, receipts, n, true);
-	return_results(fcinfo, &settler, receipts, n);
-	return (Datum) 0;
+	return settle_many(fcinfo, EXTEND);
 }
 
 PG_FUNCTION_INFO_V1(eb_extend_one);
 Datum
 eb_extend_one(PG_FUNCTION_ARGS)
 {
-	Settler		settler;
-	Receipt		receipt = {0};
+	Receipt		receipt;
 	char		buf[EB_RECEIPT_SIZE];
 
-	if (PG_ARGISNULL(0))
-		eb_error_null("queue");
-	if (PG_ARGISNULL(1))
-		eb_error_null("receipt");
-	if (PG_ARGISNULL(2))
-		eb_error_null("extension");
-	parse_receipt(PG_GETARG_DATUM(1), &receipt);
-	begin(&settler, EXTEND, PG_GETARG_TEXT_PP(0));
-	settler.delay = interval_argument(fcinfo, 2, "extension");
-	settle(&settler, &receipt, 1, false);
-	if (receipt.outcome != DONE)
+	if (!settle_one(fcinfo, EXTEND, &receipt))
 		PG_RETURN_NULL();
 	eb_receipt_format(buf, receipt.message_id, receipt.new_deadline);
 	PG_RETURN_TEXT_P(cstring_to_text(buf));

@@ -33,21 +33,6 @@ is_ascii(const uint8_t *data, size_t size)
 	return true;
 }
 
-static EbPattern *
-parse_or_skip(const Json *pattern)
-{
-	Jsonb	   *jb = json_to_jsonb(pattern);
-	sigjmp_buf	refused;
-	sigjmp_buf *outer = shim_target;
-	EbPattern  *parsed = NULL;
-
-	shim_target = &refused;
-	if (sigsetjmp(refused, 0) == 0)
-		parsed = eb_pattern_parse(&jb->root);
-	shim_target = outer;
-	return parsed;
-}
-
 static void
 run(const uint8_t *data, size_t size)
 {
@@ -73,7 +58,7 @@ run(const uint8_t *data, size_t size)
 
 		if (pattern == NULL)
 			break;
-		parsed = parse_or_skip(pattern);
+		parsed = shim_parse_pattern(&json_to_jsonb(pattern)->root);
 		if (parsed == NULL)
 			continue;
 		eb_pattern_builder_add(b, parsed, n);

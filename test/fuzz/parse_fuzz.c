@@ -17,27 +17,12 @@
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static EbPattern *
-parse(const Json *pattern)
-{
-	Jsonb	   *jb = json_to_jsonb(pattern);
-	sigjmp_buf	refused;
-	sigjmp_buf *outer = shim_target;
-	EbPattern  *parsed = NULL;
-
-	shim_target = &refused;
-	if (sigsetjmp(refused, 0) == 0)
-		parsed = eb_pattern_parse(&jb->root);
-	shim_target = outer;
-	return parsed;
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *p = (const char *) data;
 	Json	   *json = json_parse(&p, p + size);
-	EbPattern  *parsed = json ? parse(json) : NULL;
+	EbPattern  *parsed = json ? shim_parse_pattern(&json_to_jsonb(json)->root) : NULL;
 
 	if (parsed)
 	{
@@ -49,7 +34,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		eb_pattern_to_json(&first, parsed);
 		p = first.data;
 		json = json_parse(&p, first.data + first.len);
-		parsed = json ? parse(json) : NULL;
+		parsed = json ? shim_parse_pattern(&json_to_jsonb(json)->root) : NULL;
 		if (parsed == NULL)
 			abort();
 		eb_pattern_to_json(&second, parsed);

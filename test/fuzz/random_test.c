@@ -479,17 +479,10 @@ is_expected_refusal(void)
 static EbPattern *
 parse_or_skip(const Json *pattern)
 {
-	Jsonb	   *jb = json_to_jsonb(pattern);
-	sigjmp_buf	refused;
-	sigjmp_buf *outer = shim_target;
-	EbPattern  *parsed = NULL;
+	EbPattern  *parsed = shim_parse_pattern(&json_to_jsonb(pattern)->root);
 
-	shim_target = &refused;
-	if (sigsetjmp(refused, 0) == 0)
-		parsed = eb_pattern_parse(&jb->root);
-	else if (!is_expected_refusal())
+	if (!parsed && !is_expected_refusal())
 		report(shim_message, pattern, NULL);
-	shim_target = outer;
 	return parsed;
 }
 

@@ -226,6 +226,20 @@ errfinish(const char *filename, int lineno, const char *funcname)
 	siglongjmp(*shim_target, 1);
 }
 
+EbPattern *
+shim_parse_pattern(JsonbContainer *pattern)
+{
+	sigjmp_buf	refused;
+	sigjmp_buf *outer = shim_target;
+	EbPattern  *parsed = NULL;
+
+	shim_target = &refused;
+	if (sigsetjmp(refused, 0) == 0)
+		parsed = eb_pattern_parse(pattern);
+	shim_target = outer;
+	return parsed;
+}
+
 int
 errcode(int sqlerrcode)
 {

@@ -15,9 +15,14 @@
 
 #include <setjmp.h>
 
+#include "pattern/pattern_int.h"
+
 extern sigjmp_buf *shim_target;	/* where an ERROR goes */
 extern int	shim_sqlstate;		/* of the last error */
 extern char shim_message[4096];
+
+/* eb_pattern_parse(); NULL if it refuses, and shim_message says why. */
+extern EbPattern *shim_parse_pattern(JsonbContainer *pattern);
 
 /* Deletes everything that was allocated and starts afresh. */
 extern void shim_reset(void);

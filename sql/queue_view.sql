@@ -55,6 +55,11 @@ SELECT * FROM eb.peek('lanes', 0);
 SELECT * FROM eb.peek(NULL);
 SELECT * FROM eb.peek('lanes', NULL);
 
+-- Called for each row of a query, it keeps no memory of the calls before.
+SELECT count(*) > 100 AS messages,
+	(SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name LIKE 'pg_eventbus%') < 1024 * 1024 AS small
+FROM generate_series(1, 1000) n, LATERAL eb.peek('lanes', 1 + n % 2);
+
 -- What cannot be sent.
 INSERT INTO eb.queue_inbox (headers) VALUES ('{}');
 INSERT INTO eb.queue_inbox (body, headers) VALUES ('1', '[]');

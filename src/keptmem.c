@@ -39,8 +39,9 @@ give_back(void *arg)
 	kept->lent = false;
 }
 
-MemoryContext
-eb_kept_context(MemoryContext until)
+/* NULL if all are lent. */
+static MemoryContext
+lend(MemoryContext until)
 {
 	MemoryContextCallback *callback;
 	KeptContext *kept = NULL;
@@ -51,7 +52,7 @@ eb_kept_context(MemoryContext until)
 			kept = &contexts[i];
 	}
 	if (!kept)
-		return AllocSetContextCreate(until, "pg_eventbus batch", ALLOCSET_DEFAULT_SIZES);
+		return NULL;
 
 	/* the keeper block of a context outlives its resets */
 	if (!kept->context)
@@ -66,12 +67,22 @@ eb_kept_context(MemoryContext until)
 	return kept->context;
 }
 
+MemoryContext
+eb_kept_context(MemoryContext until)
+{
+	MemoryContext context = lend(until);
+
+	return context ? context :
+		AllocSetContextCreate(until, "pg_eventbus batch", ALLOCSET_DEFAULT_SIZES);
+}
+
 void
 eb_kept_results(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	ExprContext *econtext;
 	MemoryContext per_query;
+	MemoryContext kept;
 
 	if (!rsinfo || !IsA(rsinfo, ReturnSetInfo))
 		ereport(ERROR,
@@ -81,7 +92,11 @@ eb_kept_results(FunctionCallInfo fcinfo)
 	/* it makes all in the per-query context; after an error nobody reads that again */
 	econtext = rsinfo->econtext;
 	per_query = econtext->ecxt_per_query_memory;
-	econtext->ecxt_per_query_memory = eb_kept_context(per_query);
+	kept = lend(per_query);
+
+	/* if there is none, no context of our own: a query may call us often */
+	if (kept)
+		econtext->ecxt_per_query_memory = kept;
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	econtext->ecxt_per_query_memory = per_query;
 }

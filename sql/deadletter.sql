@@ -90,6 +90,20 @@ SELECT state, body - 'id' AS body, body ->> 'id' = :'event' AS same_event, event
 SELECT n.result FROM eb.receive('routed') r, eb.nack('routed', ARRAY[r.receipt], 'no stamp') n;
 SELECT body - 'id' AS body, event_id = :'event' AS same_id, headers, correlation_id, last_error FROM eb.peek('routed_dlq');
 
+-- What a consumer has got is whole, too, whatever becomes of the queue's table.
+SELECT eb.put_event('office', 'Letter', '{"to": "Bergen"}', bus => 'post',
+	headers => jsonb_build_object('stamp', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 300) i))) > '00000000-0000-0000-0000-000000000000' AS put;
+SELECT n.result FROM eb.receive('routed') r, eb.nack('routed', ARRAY[r.receipt], 'no stamp') n;
+BEGIN;
+DECLARE letters CURSOR FOR SELECT body -> 'detail' AS detail, length(headers::text) AS headers FROM eb.consume('routed_dlq', 2);
+FETCH letters;
+TRUNCATE eb.q_routed_dlq;
+FETCH letters;
+ROLLBACK;
+SELECT eb.redrive('routed_dlq', pattern => '{"detail": {"to": ["Bergen"]}}');
+SELECT body -> 'detail' AS detail FROM eb.consume('routed');
+DELETE FROM eb.events WHERE id <> :'event';
+
 -- Even if the event has left the log.
 SELECT count(*) FROM eb.bus_post;
 DELETE FROM eb.events WHERE id = :'event';

@@ -202,6 +202,8 @@ put(EbMessages *messages, const Datum *row, const bool *null,
 	{
 		if (isnull[HEADERS])
 			set(values, isnull, HEADERS, PointerGetDatum(event->headers));
+		else
+			values[HEADERS] = take_out(values[HEADERS]);
 		set(values, isnull, CORRELATION_ID, text_or_null(event->correlation_id));
 		set(values, isnull, CAUSATION_ID, text_or_null(event->causation_id));
 		set(values, isnull, TRACEPARENT, text_or_null(event->traceparent));

@@ -242,6 +242,11 @@ SET ROLE stream_reader;
 SELECT * FROM eb.read('live');
 SELECT eb.seek('live', 'latest');
 SELECT count(*) FROM eb.subscription_status;
+-- A leaky function in the condition sees none either.
+CREATE FUNCTION pg_temp.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
+	$$ BEGIN RAISE NOTICE 'seen: %', $1; RETURN true; END $$;
+SELECT subscription FROM eb.subscription_status WHERE pg_temp.leak(subscription);
+DROP FUNCTION pg_temp.leak;
 RESET ROLE;
 GRANT UPDATE ON eb.subscription_live TO stream_reader;
 SET ROLE stream_reader;

@@ -140,7 +140,7 @@ CREATE FUNCTION eb.archive_totals(archive text,
 COMMENT ON FUNCTION eb.archive_totals(text) IS
 'What an archive holds: the maintainer''s counts by partition and, on top, what came since (up to 10000 events of the log, else exact is false).  A partition that the retention has passed in part counts as a whole, and exact is false as well.  Bytes are those of the details as stored.';
 
-CREATE VIEW eb.archive_status AS
+CREATE VIEW eb.archive_status WITH (security_barrier) AS
 	SELECT a.name AS archive,
 		a.bus,
 		CASE WHEN a.enabled THEN 'ENABLED' ELSE 'DISABLED' END AS state,
@@ -237,7 +237,7 @@ END;
 COMMENT ON FUNCTION eb.replay_figures(text, bigint, bigint, bigint, interval) IS
 'Figures of a replay for eb.replay_status: percent of the estimated events, events replayed and looked at a second while it ran, and a progress bar.';
 
-CREATE VIEW eb.replay_status AS
+CREATE VIEW eb.replay_status WITH (security_barrier) AS
 	SELECT r.name AS replay,
 		r.kind,
 		r.state,

@@ -115,7 +115,7 @@ CREATE FUNCTION eb.subscription_lag(
 COMMENT ON FUNCTION eb.subscription_lag(text, integer) IS
 'How far a partition of a subscription is behind: events after the position that its pattern matches and that are committed, also those that wait for an older open publisher; the age of the first of them; and the backend that holds the horizon back by an open transaction that has published, if there is one.  Events that the pattern leaves out are no lag, whether they were read or not.  Up to 10000 events of the bus are matched; beyond them the number is an estimate, lag_exact is false, and where none has matched the age is that of the first event not looked at.  The lag is null during recovery.  Needs any privilege on the subscription''s view.';
 
-CREATE VIEW eb.subscription_status AS
+CREATE VIEW eb.subscription_status WITH (security_barrier) AS
 	SELECT s.name AS subscription,
 		s.bus,
 		s.queue,

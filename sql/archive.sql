@@ -174,6 +174,14 @@ SELECT eb.pause_replay('open');
 COMMIT;
 SELECT eb.delete_archive('orders');
 SELECT eb.cancel_replay('open');
+
+-- A read-only transaction changes no archive and runs no replay.
+BEGIN READ ONLY;
+SELECT eb.disable_archive('orders');
+ROLLBACK;
+SET default_transaction_read_only = on;
+CALL eb.run_replay('open');
+RESET default_transaction_read_only;
 SELECT eb.delete_archive('orders');
 
 -- Privileges: managing the bus to make one, SELECT on its view to read and
@@ -187,6 +195,12 @@ SELECT eb.disable_archive('big');
 SELECT eb.pause_replay('again');
 SELECT count(*) FROM eb.archive_status;
 SELECT count(*) FROM eb.replay_status;
+-- A leaky function in the condition sees none either.
+CREATE FUNCTION pg_temp.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
+	$$ BEGIN RAISE NOTICE 'seen: %', $1; RETURN true; END $$;
+SELECT archive FROM eb.archive_status WHERE pg_temp.leak(archive);
+SELECT replay FROM eb.replay_status WHERE pg_temp.leak(replay);
+DROP FUNCTION pg_temp.leak;
 RESET ROLE;
 GRANT SELECT ON eb.archive_big TO arc_reader;
 SET ROLE arc_reader;

@@ -166,7 +166,14 @@ SELECT eb.update_consumer('nobody', '1 day');
 SELECT eb.update_consumer('billing', '2 years');
 SELECT eb.drop_consumer('nobody');
 BEGIN READ ONLY;
+SAVEPOINT s;
 SELECT eb.process_once('billing', 'k');
+ROLLBACK TO s;
+SELECT eb.create_consumer('quick');
+ROLLBACK TO s;
+SELECT eb.update_consumer('billing', '1 day');
+ROLLBACK TO s;
+SELECT eb.drop_consumer('billing');
 ROLLBACK;
 
 -- A table that somebody changed is not written past what he added.

@@ -299,7 +299,7 @@ set_enabled(const char *name, bool enabled)
 	EbOwnerContext owner;
 	EbSqlArgs	args = {0};
 
-	PreventCommandIfReadOnly("changing an archive");
+	PreventCommandIfReadOnly(enabled ? "eb.enable_archive()" : "eb.disable_archive()");
 	if (archive->enabled == enabled)
 		return;
 	eb_owner_begin(&owner);

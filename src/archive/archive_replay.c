@@ -472,6 +472,7 @@ eb_run_replay(PG_FUNCTION_ARGS)
 	CallContext *call = (CallContext *) fcinfo->context;
 	char	   *name;
 
+	PreventCommandIfReadOnly("CALL eb.run_replay");
 	if (PG_ARGISNULL(0))
 		eb_error_null("name");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));

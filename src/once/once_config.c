@@ -459,6 +459,7 @@ eb_create_consumer(PG_FUNCTION_ARGS)
 	EbOwnerContext context;
 	EbOnceRow	row;
 
+	PreventCommandIfReadOnly("eb.create_consumer()");
 	if (PG_ARGISNULL(1))
 		eb_error_null("ttl");
 	eb_check_name("consumer", name);
@@ -510,6 +511,7 @@ eb_update_consumer(PG_FUNCTION_ARGS)
 	Interval   *ttl = PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1);
 	EbOwnerContext context;
 
+	PreventCommandIfReadOnly("eb.update_consumer()");
 	check_consumer_to_change(name);
 	if (ttl)
 		(void) eb_once_check_ttl(EB_ONCE_CONSUMER, name, "ttl", ttl);
@@ -528,6 +530,7 @@ eb_drop_consumer(PG_FUNCTION_ARGS)
 	char	   *name = name_argument(fcinfo);
 	EbOwnerContext context;
 
+	PreventCommandIfReadOnly("eb.drop_consumer()");
 	check_consumer_to_change(name);
 	eb_owner_begin(&context);
 	eb_sql_execute("DROP VIEW IF EXISTS eb.%s",

@@ -16,6 +16,11 @@ $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->start;
 
 $primary->safe_psql('postgres', q(
+	SELECT eb.create_consumer('old');
+	SELECT eb.create_archive('kept');
+	SELECT eb.create_queue('again');
+	SELECT eb.start_replay('held', 'kept', to_queue => 'again')));
+$primary->safe_psql('postgres', q(
 	SELECT eb.put_event('load', 'First', '{"n": 0}');
 	SELECT receipt FROM eb.receive('jobs', 1, interval '1 second')));
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
@@ -32,11 +37,14 @@ is($standby->safe_psql('postgres', q(SET eb.clock_offset = '1 h'; SELECT body->'
 	'and so does peek');
 ($rc, $out, $err) = $standby->psql('postgres', q(INSERT INTO eb.queue_jobs (body) VALUES ('1')));
 like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transaction)/, 'but nothing is sent through the view');
-for my $call ("purge('jobs')", "redrive('jobs_dlq')", "create_queue('x')", "drop_queue('jobs')", "pause_queue('jobs')")
+for my $call ("purge('jobs')", "redrive('jobs_dlq')", "create_queue('x')", "drop_queue('jobs')", "pause_queue('jobs')",
+	"create_consumer('x')", "update_consumer('old', '1 day')", "drop_consumer('old')")
 {
 	($rc, $out, $err) = $standby->psql('postgres', "SELECT eb.$call");
 	like($err, qr/ERROR:  cannot execute .* (during recovery|in a read-only transaction)/, "$call on a standby");
 }
+($rc, $out, $err) = $standby->psql('postgres', q(CALL eb.run_replay('held')));
+like($err, qr/ERROR:  cannot execute CALL eb.run_replay in a read-only transaction/, 'a replay on a standby');
 
 my $put = q(
 begin;

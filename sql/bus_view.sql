@@ -49,6 +49,16 @@ INSERT INTO eb.bus_bv (source, detail_type, detail) VALUES ('ctx', 'E', '{}');
 COMMIT;
 SELECT correlation_id FROM eb.bus_bv WHERE source = 'ctx';
 
+-- What is empty is not there, as with put_event.
+BEGIN;
+SET LOCAL eb.correlation_id = 'session-c';
+INSERT INTO eb.bus_bv (source, detail_type, detail, group_key, correlation_id, causation_id, traceparent)
+VALUES ('empty', 'E', '{}', '', '', '', '');
+SELECT eb.put_event('empty', 'E', '{}', bus => 'bv', group_key => '', correlation_id => '', causation_id => '',
+	traceparent => '') IS NOT NULL AS put;
+COMMIT;
+SELECT group_key, correlation_id, causation_id, traceparent FROM eb.bus_bv WHERE source = 'empty' ORDER BY id;
+
 -- A function that a statement calls may insert as well, and fail.
 CREATE FUNCTION pg_temp.nested(n int) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN

@@ -247,6 +247,15 @@ text_column(const Datum *values, const bool *nulls, ViewColumn column)
 	return nulls[column] ? NULL : TextDatumGetCString(values[column]);
 }
 
+/* '' is none, as with eb.put_event(): an empty group would be a group. */
+static const char *
+optional_text_column(const Datum *values, const bool *nulls, ViewColumn column)
+{
+	const char *text = text_column(values, nulls, column);
+
+	return text && text[0] != '\0' ? text : NULL;
+}
+
 static Jsonb *
 jsonb_column(const Datum *values, const bool *nulls, ViewColumn column)
 {
@@ -296,10 +305,10 @@ fill_event(EbEvent *event, const Datum *values, const bool *nulls)
 	}
 	event->headers = jsonb_column(values, nulls, COLUMN_HEADERS);
 	eb_event_check_headers(event->headers, 0);
-	event->group_key = text_column(values, nulls, COLUMN_GROUP_KEY);
-	event->correlation_id = text_column(values, nulls, COLUMN_CORRELATION_ID);
-	event->causation_id = text_column(values, nulls, COLUMN_CAUSATION_ID);
-	event->traceparent = text_column(values, nulls, COLUMN_TRACEPARENT);
+	event->group_key = optional_text_column(values, nulls, COLUMN_GROUP_KEY);
+	event->correlation_id = optional_text_column(values, nulls, COLUMN_CORRELATION_ID);
+	event->causation_id = optional_text_column(values, nulls, COLUMN_CAUSATION_ID);
+	event->traceparent = optional_text_column(values, nulls, COLUMN_TRACEPARENT);
 	eb_event_check_traceparent(event->traceparent, 0, "traceparent");
 	event->dedup_id = text_column(values, nulls, COLUMN_DEDUP_ID);
 	if (event->dedup_id)

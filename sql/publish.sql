@@ -44,6 +44,10 @@ SET LOCAL eb.max_entry_size = '1kB';
 SELECT eb.put_event('shop', 'T', jsonb_build_object('x', repeat('y', 900)), bus => 'pub') IS NOT NULL AS fits;
 SELECT eb.put_event('shop', 'T', jsonb_build_object('x', repeat('y', 1100)), bus => 'pub');
 ROLLBACK;
+BEGIN;
+SET LOCAL eb.max_entry_size = '1kB';
+SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', correlation_id => repeat('c', 500), causation_id => repeat('m', 600));
+ROLLBACK;
 
 -- Many events: a row for each, in order, with how many rules matched.
 SELECT index, event_id > lag(event_id) OVER (ORDER BY index) AS ascending, matched

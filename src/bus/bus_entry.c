@@ -570,7 +570,11 @@ void
 eb_event_check(const EbEvent *event, int index, const char *source_name,
 			   const char *type_name, const char *detail_name)
 {
-	Size		size;
+	const char *texts[] = {
+		event->source, event->detail_type, event->group_key, event->correlation_id,
+		event->causation_id, event->traceparent
+	};
+	Size		size = VARSIZE(event->detail);
 
 	check_text(event->source, index, source_name);
 	check_text(event->detail_type, index, type_name);
@@ -586,19 +590,18 @@ eb_event_check(const EbEvent *event, int index, const char *source_name,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s\"%s\" must be an object", prefix(index), detail_name)));
 
-	size = VARSIZE(event->detail) + strlen(event->source) + strlen(event->detail_type);
+	for (int i = 0; i < (int) lengthof(texts); i++)
+		size += texts[i] ? strlen(texts[i]) : 0;
 	if (event->headers)
 		size += VARSIZE(event->headers);
 	if (event->resources != (Datum) 0)
 		size += VARSIZE_ANY(DatumGetPointer(event->resources));
-	if (event->group_key)
-		size += strlen(event->group_key);
 	if (size > (Size) eb_max_entry_size)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("%sevent of %zu bytes is larger than %d bytes",
 						prefix(index), size, eb_max_entry_size),
-				 errdetail("The bytes are those of source, detail type, and of detail, resources and headers as jsonb."),
+				 errdetail("The bytes are those of source, detail type, group, correlation, cause and trace, and of detail, resources and headers as jsonb."),
 				 errhint("Put large data elsewhere and send a reference, or raise the setting \"eb.max_entry_size\".")));
 }
 

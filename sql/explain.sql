@@ -42,6 +42,20 @@ FROM eb.bus_shop b, eb.explain_routing(jsonb_build_object('source', b.source, 'd
 WHERE e.matched GROUP BY b.id, b.detail ORDER BY b.id;
 SELECT body -> 'detail' FROM eb.peek('billing', 10);
 
+-- Also where the bus fills in what is null, and brings times into their one form.
+SELECT eb.create_bus('forms');
+SELECT eb.put_rule('noon', '{"time": ["2026-01-31T12:00:00Z"]}', bus => 'forms');
+SELECT eb.put_rule('century', '{"time": ["2000-01-01T00:00:00Z"]}', bus => 'forms');
+SELECT eb.put_rule('no-resources', '{"resources": [{"exists": false}]}', bus => 'forms');
+SELECT eb.put_rule('null', '{"$or": [{"resources": [null]}, {"time": [null]}]}', bus => 'forms');
+SELECT n, (SELECT array_agg(rule ORDER BY rule) FROM eb.explain_routing(entry, 'forms') WHERE explain_routing.matched) AS rules,
+	(SELECT matched FROM eb.put_events(jsonb_build_array(entry), 'forms'))
+FROM (VALUES
+	(1, '{"source": "s", "detail-type": "t", "detail": {}, "time": "2026-01-31 13:00+01", "resources": ["r"]}'::jsonb),
+	(2, '{"source": "s", "detail-type": "t", "detail": {}, "time": null, "resources": null}'),
+	(3, '{"Source": "s", "DetailType": "t", "Detail": "{}", "Time": "2000-01-01T00:00:00Z", "Resources": ["r"]}')) v(n, entry);
+SELECT rule, event_value FROM eb.explain_routing('{"time": "noon"}', 'forms') WHERE rule = 'noon';
+
 -- A pattern, tried on the log.
 SELECT scanned, matched, jsonb_path_query_array(samples_found, '$[*].detail.n') AS newest_first
 FROM eb.test_rule('{"detail": {"total": [{"numeric": [">", 10]}]}}', 'shop', samples => 2);

@@ -356,6 +356,14 @@ parse_time(const char *p, TimestampTz *result)
 	return true;
 }
 
+/* The time that a string of an entry stands for; false if it is none. */
+bool
+eb_entry_time(const JsonbValue *value, TimestampTz *result)
+{
+	return value->type == jbvString &&
+		parse_time(pnstrdup(value->val.string.val, value->val.string.len), result);
+}
+
 /* A string as above, or (as clients of the AWS API send) seconds since 1970. */
 static TimestampTz
 time_field(const Entry *entry)
@@ -374,9 +382,7 @@ time_field(const Entry *entry)
 			return DatumGetTimestampTz(DirectFunctionCall1(float8_timestamptz,
 														   Float8GetDatum(seconds)));
 	}
-	else if (value->type == jbvString &&
-			 parse_time(pnstrdup(value->val.string.val, value->val.string.len),
-						&result))
+	else if (eb_entry_time(value, &result))
 		return result;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_DATETIME_FORMAT),

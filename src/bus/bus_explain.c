@@ -69,10 +69,19 @@ has_key(Jsonb *object, const char *key)
 	return getKeyJsonValueFromContainer(&object->root, key, strlen(key), &value) != NULL;
 }
 
+/* Does the bus fill in what a put leaves out? */
+static bool
+bus_fills_in(const char *key)
+{
+	return strcmp(key, "source") != 0 && strcmp(key, "detail-type") != 0 &&
+		strcmp(key, "detail") != 0;
+}
+
 /*
- * An envelope stays as it is; what an entry leaves to the bus is filled in,
- * so that rules on account or region are explained truly.  Keys that never
- * reach an envelope (headers, group ...) go, for no rule can see them.
+ * An envelope stays as it is; what an entry leaves to the bus, also with a
+ * null, is filled in, so that rules on account or region are explained truly,
+ * and a time gets the form that it has in envelopes.  Keys that never reach an
+ * envelope (headers, group ...) go, for no rule can see them.
  * Nothing is demanded: a sketch of an event is good enough to ask about.
  */
 static Jsonb *
@@ -82,6 +91,8 @@ complete_envelope(Jsonb *event)
 	Jsonb	   *defaults;
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
+	TimestampTz time;
+	char		time_text[40];
 
 	eb_tick_uuid(eb_clock_take(1), &blank.id);
 	blank.time = eb_clock_now();
@@ -95,13 +106,18 @@ complete_envelope(Jsonb *event)
 		const char *name = envelope_keys[i];
 		JsonbValue	key;
 		JsonbValue	value;
+		bool		given;
 
-		if (getKeyJsonValueFromContainer(&event->root, name, strlen(name), &value) == NULL)
+		given = getKeyJsonValueFromContainer(&event->root, name, strlen(name), &value) != NULL;
+		if ((!given || value.type == jbvNull) && bus_fills_in(name))
+			given = getKeyJsonValueFromContainer(&defaults->root, name, strlen(name), &value) != NULL;
+		if (!given)
+			continue;
+		if (strcmp(name, "time") == 0 && eb_entry_time(&value, &time))
 		{
-			if (strcmp(name, "source") == 0 || strcmp(name, "detail-type") == 0 ||
-				strcmp(name, "detail") == 0 ||
-				getKeyJsonValueFromContainer(&defaults->root, name, strlen(name), &value) == NULL)
-				continue;
+			eb_format_time(time, time_text);
+			value.val.string.val = time_text;
+			value.val.string.len = strlen(time_text);
 		}
 		key.type = jbvString;
 		key.val.string.val = unconstify(char *, name);
@@ -126,7 +142,7 @@ envelope_of(Jsonb *event)
 	if (has_key(event, "Source") || has_key(event, "DetailType") || has_key(event, "Detail"))
 	{
 		JsonbValue	entry;
-		EbEvent		parsed = {0};
+		EbEvent		parsed = {.time = DT_NOBEGIN};
 		const char *bus;
 
 		entry.type = jbvBinary;
@@ -134,7 +150,7 @@ envelope_of(Jsonb *event)
 		entry.val.binary.len = VARSIZE(event) - VARHDRSZ;
 		eb_entry_parse(&entry, 1, &parsed, &bus);
 		eb_tick_uuid(eb_clock_take(1), &parsed.id);
-		if (parsed.time == 0)
+		if (parsed.time == DT_NOBEGIN)
 			parsed.time = eb_clock_now();
 		return eb_log_envelope(&parsed, false);
 	}

@@ -138,6 +138,9 @@ extern void eb_bus_version_used(void);
 extern void eb_entry_parse(const JsonbValue *entry, int index, EbEvent *event,
 						   const char **bus);
 
+/* What the text of an entry's "time" stands for; false if it is no time. */
+extern bool eb_entry_time(const JsonbValue *value, TimestampTz *result);
+
 /*
  * Check what does not come from an entry: index 0, or from an entry.  Names
  * of the fields are those of the caller's arguments or columns.

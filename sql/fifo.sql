@@ -51,8 +51,23 @@ SELECT body FROM eb.receive('steps', 10);
 SELECT result FROM eb.ack('steps', ARRAY(SELECT receipt FROM leases WHERE body = '2'));
 SELECT body FROM eb.receive('steps', 10);
 SELECT body FROM eb.receive('steps', 10);
+-- More of them, also of what lies in the queue already; and less again.
+BEGIN;
+SELECT eb.update_queue('steps', max_per_group => 4);
+ROLLBACK;
+SELECT body FROM eb.receive('steps', 10);
+SELECT eb.send('steps', '"other"', group_id => 'other') > 0 AS sent, eb.send('steps', '"other too"', group_id => 'other') > 0 AS sent;
+SELECT eb.update_queue('steps', max_per_group => 4);
+SELECT body FROM eb.receive('steps', 1);
+SELECT body FROM eb.receive('steps', 10);
+SELECT count(*) FROM eb.q_steps WHERE body IS NULL;
 SELECT eb.purge('steps');
 SELECT eb.update_queue('steps', max_per_group => 1);
+SELECT count(*) FROM eb.send_batch('steps', ARRAY['1', '2', '3', '4', '5']::jsonb[], groups => array_fill('g'::text, ARRAY[5]));
+SELECT eb.update_queue('steps', max_per_group => 3);
+SELECT body FROM eb.receive('steps', 10);
+SELECT eb.update_queue('steps', max_per_group => 1);
+SELECT eb.purge('steps');
 
 -- The delay is the queue's; it counts from the time of sending also for
 -- messages that are parked meanwhile.

@@ -20,6 +20,7 @@
 
 #include <math.h>
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
@@ -568,6 +569,14 @@ eb_update_queue(PG_FUNCTION_ARGS)
 	if (queue.fifo && !settings.isnull[DEDUP_WINDOW])
 		eb_once_update(EB_ONCE_QUEUE, name,
 					   DatumGetIntervalP(settings.value[DEDUP_WINDOW]));
+	if (queue.fifo && !settings.isnull[MAX_PER_GROUP] &&
+		DatumGetInt32(settings.value[MAX_PER_GROUP]) > queue.max_per_group)
+	{
+		Relation	table = eb_queue_open(&queue, RowExclusiveLock);
+
+		eb_fifo_mark_groups(table, &queue);
+		table_close(table, NoLock);
+	}
 	eb_worker_wake_at_commit();
 	PG_RETURN_VOID();
 }

@@ -44,6 +44,7 @@
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -353,6 +354,56 @@ bool
 eb_fifo_resolve_mark(EbRowEditor *editor, TupleTableSlot *row)
 {
 	return !expose(editor, eb_fifo_group(row));
+}
+
+/*
+ * max_per_group has grown: leave a mark for each group with parked messages, so
+ * that the next receiver exposes more of them.  We must not do that ourselves:
+ * who deletes the head would see a successor exposed, which our abort parks.
+ */
+void
+eb_fifo_mark_groups(Relation table, const EbQueue *queue)
+{
+	Relation	index = index_open(queue->group_index, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(table, NULL);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_eventbus mark",
+												  ALLOCSET_DEFAULT_SIZES);
+	char	   *last = NULL;
+	SnapshotData dirty;
+	IndexScanDesc scan;
+
+	/* what is being sent just now may have been parked by the old setting */
+	InitDirtySnapshot(dirty);
+	scan = EB_INDEX_BEGINSCAN(table, index, &dirty, 0);
+	index_rescan(scan, NULL, 0, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext old;
+		char	   *group;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		if (EB_ROW_IS_MARK(slot->tts_isnull) || !row_is_parked(slot))
+			continue;
+		group = TextDatumGetCString(eb_fifo_group(slot));
+		if (last && strcmp(group, last) == 0)
+		{
+			pfree(group);
+			continue;
+		}
+		old = MemoryContextSwitchTo(context);
+		eb_queue_write_mark(queue, table, group);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+		if (last)
+			pfree(last);
+		last = group;
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextDelete(context);
+	index_close(index, NoLock);
+	CommandCounterIncrement();
 }
 
 /* ---- sending ---- */

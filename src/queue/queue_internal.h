@@ -317,6 +317,9 @@ extern void eb_queue_write_mark(const EbQueue *queue, Relation table, const char
 extern void eb_fifo_close_gates(Relation table);
 extern void eb_fifo_deleted(Relation table, const EbQueue *queue, Datum group_id);
 
+/* From now on more of a group may be out at a time. */
+extern void eb_fifo_mark_groups(Relation table, const EbQueue *queue);
+
 /*
  * Looking at a row's group and acting on what was seen is bracketed by enter,
  * which takes the group's gate, and leave.  already: messages of the group

@@ -126,8 +126,8 @@ eb_once_fill(EbOnceRow *row, HeapTuple tuple, TupleDesc desc)
 	}
 	text_to_cstring_buffer(DatumGetTextPP(ATTRIBUTE(EB_KEY_WINDOWS_NAME)),
 						   row->set.name, NAMEDATALEN);
-	if (!eb_once_microseconds(DatumGetIntervalP(ATTRIBUTE(EB_KEY_WINDOWS_TTL)),
-							  &microseconds))
+	value = ATTRIBUTE(EB_KEY_WINDOWS_TTL);
+	if (isnull || !eb_once_microseconds(DatumGetIntervalP(value), &microseconds))
 		elog(ERROR, "interval of %s \"%s\" in eb.key_windows is out of range",
 			 kind, row->set.name);
 	set_times(&row->set, microseconds);

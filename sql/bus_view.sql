@@ -89,6 +89,7 @@ INSERT INTO eb.bus_bv (source, detail) VALUES ('half', '{}');
 INSERT INTO eb.bus_bv (detail_type, detail) VALUES ('G', '{}');
 INSERT INTO eb.bus_bv (source, detail_type, detail) VALUES ('eb.half', 'G', '{}');
 INSERT INTO eb.bus_bv (source, detail_type, detail, time) VALUES ('half', 'G', '{}', '-infinity');
+INSERT INTO eb.bus_bv (source, detail_type, detail, time) VALUES ('half', 'G', '{}', '10000-01-01 00:00Z');
 INSERT INTO eb.bus_bv (source, detail_type, detail, headers) VALUES ('half', 'G', '{}', '1');
 INSERT INTO eb.bus_bv (source, detail_type, detail, resources) VALUES ('half', 'G', '{}', '{{a},{b}}');
 INSERT INTO eb.bus_bv (source, detail_type, detail, traceparent) VALUES ('half', 'G', '{}', 'x');

@@ -33,6 +33,8 @@ SELECT eb.put_event('shop', 'T', '{}', bus => 'nowhere');
 SELECT eb.put_event('eb.archive', 'T', '{}', bus => 'pub');
 SELECT eb.put_event('EB.archive', 'T', '{}', bus => 'pub');
 SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', "time" => 'infinity');
+SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', "time" => '10000-01-01 00:00Z');
+SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', "time" => '0001-12-31 23:59:59.999999Z BC');
 SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', headers => '[1]');
 SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', resources => ARRAY['a', NULL]);
 SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', traceparent => '00-xyz');
@@ -101,13 +103,15 @@ END $$;
 CREATE TEMP TABLE times (t text);
 INSERT INTO times VALUES ('2026-01-31T12:00:00Z'), ('2026-01-31T12:00:00'), ('2026-01-31 12:00'),
 	('2026-01-31T12:00:00.123456789Z'), ('2026-01-31T12:00:00+05:30'), ('2026-01-31T12:00:00-08'),
-	('2026-01-31T12:00:00+0100'), ('2024-02-29T23:59:60Z'), ('0001-01-01T00:00:00Z'), ('2000-01-01T00:00:00Z');
+	('2026-01-31T12:00:00+0100'), ('2024-02-29T23:59:60Z'), ('0001-01-01T00:00:00Z'), ('2000-01-01T00:00:00Z'),
+	('9999-12-31T23:59:59.999999Z');
 SELECT t, pg_temp.put_time(t) AS utc FROM times;
 SET TimeZone = 'UTC';
 SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": {}, "time": "yesterday"}]', 'pub');
 SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": {}, "time": "2026-02-29T12:00:00Z"}]', 'pub');
 SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": {}, "time": "2026-01-31T24:00:00Z"}]', 'pub');
 SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": {}, "time": "2026-01-31T12:00:00+19"}]', 'pub');
+SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": {}, "time": "0001-01-01T00:00:00+01:00"}]', 'pub');
 SELECT eb.put_events('[{"source": "s", "detail-type": "t", "detail": {}, "time": 1769860800}]', 'pub');
 SELECT eb.put_events('[{"Source": "s", "DetailType": "t", "Detail": "{}", "Time": -1}]', 'pub');
 

@@ -383,7 +383,11 @@ time_field(const Entry *entry)
 														   Float8GetDatum(seconds)));
 	}
 	else if (eb_entry_time(value, &result))
+	{
+		/* its zone may lead out of them */
+		eb_event_check_time(result, entry->index, entry->names[FIELD_TIME]);
 		return result;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_DATETIME_FORMAT),
 			 errmsg("%s\"%s\" must be a date and time in ISO 8601",
@@ -546,6 +550,22 @@ eb_event_check_headers(const Jsonb *headers, int index)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s\"%s\" must be an object", prefix(index), "headers")));
+}
+
+/* Envelopes write it with a year of four digits, so that texts sort as times do. */
+void
+eb_event_check_time(TimestampTz time, int index, const char *name)
+{
+	if (TIMESTAMP_NOT_FINITE(time))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s\"%s\" must be finite", prefix(index), name)));
+	if (time < (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY ||
+		time >= (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("%s\"%s\" is out of range", prefix(index), name),
+				 errdetail("It must be within the years 1 to 9999 in UTC.")));
 }
 
 void

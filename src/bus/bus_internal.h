@@ -151,6 +151,7 @@ extern void eb_event_check(const EbEvent *event, int index,
 extern void eb_event_check_headers(const Jsonb *headers, int index);
 extern void eb_event_check_traceparent(const char *traceparent, int index,
 									   const char *name);
+extern void eb_event_check_time(TimestampTz time, int index, const char *name);
 extern void eb_event_check_resources(Datum resources, int index);
 
 extern void eb_event_check_dedup_id(const char *dedup_id, int index, const char *name);

@@ -127,10 +127,7 @@ eb_put_event(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(4))
 	{
 		event->time = PG_GETARG_TIMESTAMPTZ(4);
-		if (TIMESTAMP_NOT_FINITE(event->time))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("\"%s\" must be finite", "time")));
+		eb_event_check_time(event->time, 0, "time");
 	}
 	if (!PG_ARGISNULL(5))
 		event->resources = PointerGetDatum(PG_GETARG_ARRAYTYPE_P(5));

@@ -293,10 +293,8 @@ fill_event(EbEvent *event, const Datum *values, const bool *nulls)
 	event->detail_type = text_column(values, nulls, COLUMN_DETAIL_TYPE);
 	event->detail = jsonb_column(values, nulls, COLUMN_DETAIL);
 	event->time = nulls[COLUMN_TIME] ? DT_NOBEGIN : DatumGetTimestampTz(values[COLUMN_TIME]);
-	if (!nulls[COLUMN_TIME] && TIMESTAMP_NOT_FINITE(event->time))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" must be finite", "time")));
+	if (!nulls[COLUMN_TIME])
+		eb_event_check_time(event->time, 0, "time");
 	if (!nulls[COLUMN_RESOURCES])
 	{
 		event->resources =

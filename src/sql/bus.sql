@@ -129,7 +129,7 @@ CREATE FUNCTION eb.put_event(source text, detail_type text, detail jsonb,
 COMMENT ON FUNCTION eb.put_event(text, text, jsonb, text, timestamptz, text[], jsonb, text, text, text, text, text) IS
 $$Publish one event in the current transaction; returns its id.
 
-detail is a JSON object.  time is the producer's (null: now).  headers is an object for what is not part of the event.  group_key: events of one group are delivered in order by FIFO queues.
+detail is a JSON object.  time is the producer's, of the years 1 to 9999 (null: now).  headers is an object for what is not part of the event.  group_key: events of one group are delivered in order by FIFO queues.
 
 Where correlation_id, causation_id and traceparent are null they come from detail.correlationId and detail.causationId, else from the message in process (eb.processing), else from the settings eb.correlation_id, eb.causation_id and eb.traceparent.
 

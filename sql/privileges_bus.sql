@@ -47,6 +47,11 @@ INSERT INTO eb.bus_pv (source, detail_type, detail) VALUES ('shop', 'T', '{"n": 
 SELECT * FROM eb.bus_pv;
 SELECT eb.put_event('shop', 'T', '{}', bus => 'pv_other');
 SELECT eb.put_events('[{"Source": "shop", "DetailType": "T", "Detail": "{}", "EventBusName": "pv_other"}]', 'pv');
+-- The bus of the call plays a part only where an entry names none.
+SELECT matched FROM eb.put_events('[{"Source": "shop", "DetailType": "T", "Detail": "{\"n\": 6}", "EventBusName": "pv"}]', 'pv_other');
+SELECT eb.put_events('[{"Source": "shop", "DetailType": "T", "Detail": "{\"n\": 7}", "EventBusName": "pv"},
+	{"source": "shop", "detail-type": "T", "detail": {"n": 8}}]', 'pv_other');
+SELECT eb.put_events('[]', 'pv_other');
 SELECT eb.put_rule('mine', '{"source": ["shop"]}', bus => 'pv');
 SELECT eb.disable_rule('r', 'pv');
 SELECT eb.delete_rule('r', 'pv');

@@ -506,14 +506,43 @@ trace_header(const char *text, EbEvent *event)
 
 /* A bus by name, or by the ARN that the API also takes. */
 static const char *
+bus_of_text(const char *name)
+{
+	const char *slash;
+
+	if (strncmp(name, "arn:", 4) == 0 && (slash = strrchr(name, '/')) != NULL)
+		return slash + 1;
+	return name;
+}
+
+static const char *
 bus_field(const Entry *entry)
 {
 	const char *name = optional_text(entry, FIELD_BUS);
-	const char *slash;
 
-	if (name && strncmp(name, "arn:", 4) == 0 && (slash = strrchr(name, '/')) != NULL)
-		return slash + 1;
-	return name;
+	return name ? bus_of_text(name) : NULL;
+}
+
+const char *
+eb_entries_bus(Jsonb *entries)
+{
+	static const char key[] = "EventBusName";
+	JsonbIterator *it = JsonbIteratorInit(&entries->root);
+	JsonbValue	entry;
+	JsonbValue	bus;
+	const char *first = NULL;
+
+	(void) JsonbIteratorNext(&it, &entry, true);	/* WJB_BEGIN_ARRAY */
+	while (JsonbIteratorNext(&it, &entry, true) == WJB_ELEM)
+	{
+		if (!is_object(&entry) ||
+			getKeyJsonValueFromContainer(entry.val.binary.data, key, strlen(key), &bus) == NULL ||
+			bus.type != jbvString || bus.val.string.len == 0)
+			return NULL;
+		if (!first)
+			first = bus_of_text(pnstrdup(bus.val.string.val, bus.val.string.len));
+	}
+	return first;
 }
 
 /* ---- checks ---- */

@@ -138,6 +138,12 @@ extern void eb_bus_version_used(void);
 extern void eb_entry_parse(const JsonbValue *entry, int index, EbEvent *event,
 						   const char **bus);
 
+/*
+ * The bus that the first of entries names, if each of them names one, so that
+ * the bus of the call plays no part; else NULL.  entries is an array.
+ */
+extern const char *eb_entries_bus(Jsonb *entries);
+
 /* What the text of an entry's "time" stands for; false if it is no time. */
 extern bool eb_entry_time(const JsonbValue *value, TimestampTz *result);
 

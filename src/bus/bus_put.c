@@ -51,8 +51,10 @@ eb_put_events(PG_FUNCTION_ARGS)
 				 errhint("Write [{\"source\": \"...\", \"detail-type\": \"...\", \"detail\": {...}}], or put a single event with eb.put_event().")));
 
 	InitMaterializedSRF(fcinfo, 0);
+	/* who names a bus in every entry need not be allowed to use another */
+	bus_name = eb_entries_bus(entries);
 	publish = eb_publish_begin("eb.put_events()");
-	bus = eb_publish_bus(publish, default_bus, true);
+	bus = eb_publish_bus(publish, bus_name ? bus_name : default_bus, true);
 	claimed = eb_entries_claim(publish, bus, entries);
 	it = JsonbIteratorInit(&entries->root);
 	(void) JsonbIteratorNext(&it, &value, true);	/* WJB_BEGIN_ARRAY */

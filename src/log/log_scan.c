@@ -164,10 +164,12 @@ look_at_blocks(Stream *stream, BlockNumber from, BlockNumber to)
 	{
 		Buffer		buffer = ReadBuffer(stream->rel, block);
 		Page		page = BufferGetPage(buffer);
+		OffsetNumber max;
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		for (OffsetNumber i = FirstOffsetNumber; i <= PageGetMaxOffsetNumber(page); i++)
+		max = PageGetMaxOffsetNumber(page);
+		for (OffsetNumber i = FirstOffsetNumber; i <= max; i++)
 		{
 			ItemId		item = PageGetItemId(page, i);
 
@@ -350,12 +352,14 @@ read_blocks(EbLogScan *scan, Stream *stream, BlockNumber from, BlockNumber to)
 	{
 		Buffer		buffer = ReadBuffer(stream->rel, block);
 		Page		page = BufferGetPage(buffer);
+		OffsetNumber max;
 		bool		all_visible;
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		max = PageGetMaxOffsetNumber(page);
 		all_visible = PageIsAllVisible(page) && !scan->snapshot->takenDuringRecovery;
-		for (OffsetNumber i = FirstOffsetNumber; i <= PageGetMaxOffsetNumber(page); i++)
+		for (OffsetNumber i = FirstOffsetNumber; i <= max; i++)
 		{
 			ItemId		item = PageGetItemId(page, i);
 			EbTick		tick;

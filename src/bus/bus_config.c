@@ -26,6 +26,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "commands/sequence.h"
 #include "executor/spi.h"
@@ -133,7 +134,16 @@ lock_bus(const char *bus, Oid view, const char *strength)
 							 " WHERE name = $1 AND log_view::oid = $2 FOR %s",
 							 strength), &args, "");
 	if (!version)
+	{
+		/* it was looked up outside of the snapshot */
+		if (IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access to bus \"%s\"", bus),
+					 errdetail("It was made after this transaction's snapshot was taken."),
+					 errhint("Run the transaction again.")));
 		eb_error_missing("bus", bus, "It was deleted a moment ago.");
+	}
 	return strtoi64(version, NULL, 10);
 }
 

@@ -604,6 +604,22 @@ list_leaves(void *arg)
 	}
 }
 
+/*
+ * Publishers may use texts of any length, a btree takes entries of a third of
+ * a page.  A hash index takes all, but no ranges.
+ */
+#define BTREE_TEXT_MAX	2500
+
+static bool
+fits_btree(const Leaf *leaf, const char *length)
+{
+	EbSqlArgs	none = {0};
+
+	return eb_sql_run(psprintf("SELECT FROM eb.%s WHERE %s > %d LIMIT 1",
+							   quote_identifier(leaf->name), length, BTREE_TEXT_MAX),
+					  &none) == 0;
+}
+
 static void
 index_leaf(void *arg)
 {
@@ -615,9 +631,12 @@ index_leaf(void *arg)
 	if (leaf->busy)
 		return;
 	eb_owner_begin(&owner);
-	eb_sql_execute("CREATE INDEX ON eb.%s (correlation_id) WHERE correlation_id IS NOT NULL",
-				   quote_identifier(leaf->name));
-	eb_sql_execute("CREATE INDEX ON eb.%s (source, detail_type, id)", quote_identifier(leaf->name));
+	eb_sql_execute("CREATE INDEX ON eb.%s %s (correlation_id) WHERE correlation_id IS NOT NULL",
+				   quote_identifier(leaf->name),
+				   fits_btree(leaf, "octet_length(correlation_id)") ? "USING btree" : "USING hash");
+	if (fits_btree(leaf, "octet_length(source) + octet_length(detail_type)"))
+		eb_sql_execute("CREATE INDEX ON eb.%s (source, detail_type, id)",
+					   quote_identifier(leaf->name));
 
 	/* last: it is how a leaf is known to have them all */
 	eb_sql_execute("CREATE INDEX ON eb.%s (id)", quote_identifier(leaf->name));

@@ -1,4 +1,5 @@
-# A partition that is closed gets its index on id and is frozen, once; the open one has neither.
+# A partition that is closed gets its index on id and is frozen, once; the open one has neither.  Texts that no btree takes
+# do not keep it from that.
 use strict;
 use warnings;
 use EventBus;
@@ -14,7 +15,9 @@ $node->safe_psql(
 	SELECT eb.create_queue('jobs', retention => '1 day');
 	SELECT eb.put_rule('all', '{"source": ["load"]}', bus => 'short');
 	SELECT eb.put_target('all', 'queue', queue => 'jobs', bus => 'short');
-	SELECT eb.put_event('load', 'Load', jsonb_build_object('n', i), bus => 'short') FROM generate_series(1, 3000) i;));
+	SELECT eb.put_event('load', 'Load', jsonb_build_object('n', i), bus => 'short') FROM generate_series(1, 3000) i;
+	CREATE FUNCTION long(what text) RETURNS text LANGUAGE sql AS $$ SELECT string_agg(md5(what || n), '') FROM generate_series(1, 300) n $$;
+	SELECT eb.put_event(long('source'), 'Load', '{"n": 0}', bus => 'short', correlation_id => long('correlation'));));
 my $leaf = $node->safe_psql('postgres', 'SELECT tableoid::regclass FROM eb.events LIMIT 1');
 my $index = "SELECT count(*) FROM pg_index JOIN pg_class c ON c.oid = indexrelid JOIN pg_am a ON a.oid = c.relam
 	WHERE indrelid = '%s'::regclass AND amname = 'btree' AND pg_get_indexdef(indexrelid, 1, true) = 'id'";
@@ -26,6 +29,8 @@ $node->safe_psql('postgres', q(SELECT eb.put_event('load', 'Load', '{"n": 0}', b
 ok($node->poll_query_until('postgres', sprintf("SELECT ($index) = 1", $leaf)), 'a btree when it is closed');
 ok( $node->poll_query_until('postgres', "SELECT relallvisible >= relpages AND relpages > 0 AND age(relfrozenxid) < 100
 		FROM pg_class WHERE oid = '$leaf'::regclass"), 'and it is frozen');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM eb.trace(long('correlation')))), '1', 'an event of a long correlation id is found');
+unlike($node->safe_psql('postgres', q(SELECT string_agg(last_error, '') FROM eb.workers)), qr/index row/, 'and no worker complains');
 my $open = $node->safe_psql('postgres', q(SELECT tableoid::regclass FROM eb.events ORDER BY id DESC LIMIT 1));
 isnt($open, $leaf, 'the open partition');
 is($node->safe_psql('postgres', sprintf($index, $open)), '0', 'has none');

@@ -278,13 +278,13 @@ eb_delete_archive(PG_FUNCTION_ARGS)
 	replay = eb_sql_value("SELECT name FROM eb.replays WHERE archive = $1"
 						  " AND state NOT IN ('COMPLETED', 'CANCELLED', 'FAILED')"
 						  " ORDER BY name LIMIT 1", name, NULL);
-	eb_sql_arg_text(&args, name);
 	if (replay)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot delete archive \"%s\" while replay \"%s\" is not finished",
 						name, replay),
 				 errhint("Wait for it, or end it with eb.cancel_replay().")));
+	eb_sql_arg_text(&args, name);
 	(void) eb_sql_run("DELETE FROM eb.archives WHERE name = $1", &args);
 	forget_counts(name);
 	eb_sql_execute("DROP VIEW IF EXISTS eb.%s", quote_identifier(view_name(name)));

@@ -137,76 +137,67 @@ forget_revmap(Datum arg, Oid relid)
 		revmap_place.index = InvalidOid;
 }
 
-/* The page of the range map with a range's place, pinned; or invalid. */
-static Buffer
-read_revmap(Oid index, BlockNumber heap_block)
+/* The page of the range map that has the place of a block's range. */
+static inline BlockNumber
+revmap_block(BlockNumber heap_block, BlockNumber pages_per_range)
 {
-	RevmapPlace *place = &revmap_place;
-	BlockNumber block;
-	Relation	rel;
+	return 1 + heap_block / pages_per_range / REVMAP_PAGE_MAXITEMS;
+}
+
+/* Learn where that is, and pin it; the place stays unknown if it is not there. */
+static void
+find_revmap(RevmapPlace *place, Oid index, BlockNumber heap_block)
+{
+	static bool registered = false;
+	Relation	rel = index_open(index, NoLock);
 	BrinStatsData stats;
 
-	if (place->index == index)
-	{
-		block = 1 + heap_block / place->pages_per_range / REVMAP_PAGE_MAXITEMS;
-		if (block == place->block &&
-			ReadRecentBuffer(place->locator, MAIN_FORKNUM, block, place->buffer))
-			return place->buffer;
-	}
-	else
-	{
-		static bool registered = false;
-
-		if (!registered)
-			CacheRegisterRelcacheCallback(forget_revmap, (Datum) 0);
-		registered = true;
-	}
-
-	/* what the index was made with: its option may have been changed since */
-	rel = index_open(index, NoLock);
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_revmap, (Datum) 0);
+	registered = true;
 	place->index = InvalidOid;
-	if (!rel->rd_index->indisready)
+	if (rel->rd_index->indisready)
 	{
-		index_close(rel, NoLock);
-		return InvalidBuffer;
+		/* what it was made with: the option may have been changed since */
+		brinGetStats(rel, &stats);
+		place->locator = EB_RELATION_LOCATOR(rel);
+		place->pages_per_range = stats.pagesPerRange;
+		place->block = revmap_block(heap_block, stats.pagesPerRange);
+		if (place->block < RelationGetNumberOfBlocks(rel))
+		{
+			place->buffer = ReadBuffer(rel, place->block);
+			place->index = index;
+		}
 	}
-	brinGetStats(rel, &stats);
-	block = 1 + heap_block / stats.pagesPerRange / REVMAP_PAGE_MAXITEMS;
-	if (block >= RelationGetNumberOfBlocks(rel))
-	{
-		index_close(rel, NoLock);
-		return InvalidBuffer;
-	}
-	place->locator = EB_RELATION_LOCATOR(rel);
-	place->pages_per_range = stats.pagesPerRange;
-	place->block = block;
-	place->buffer = ReadBuffer(rel, block);
-	place->index = index;
 	index_close(rel, NoLock);
-	return place->buffer;
 }
 
 bool
 eb_log_range_summarized(Oid index, BlockNumber block)
 {
-	Buffer		buffer = read_revmap(index, block);
+	RevmapPlace *place = &revmap_place;
 	bool		summarized = true;
-	BlockNumber range;
 	Page		page;
 
-	if (!BufferIsValid(buffer))
-		return true;
-	range = block / revmap_place.pages_per_range;
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buffer);
+	if (place->index != index ||
+		place->block != revmap_block(block, place->pages_per_range) ||
+		!ReadRecentBuffer(place->locator, MAIN_FORKNUM, place->block, place->buffer))
+	{
+		find_revmap(place, index, block);
+		if (place->index != index)
+			return true;
+	}
+	LockBuffer(place->buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(place->buffer);
 
 	/* the map may not have come that far: another page is there until it does */
 	if (!PageIsNew(page) && BRIN_IS_REVMAP_PAGE(page))
 	{
 		RevmapContents *map = (RevmapContents *) PageGetContents(page);
 
-		summarized = ItemPointerIsValid(&map->rm_tids[range % REVMAP_PAGE_MAXITEMS]);
+		summarized = ItemPointerIsValid(&map->rm_tids[block / place->pages_per_range %
+													  REVMAP_PAGE_MAXITEMS]);
 	}
-	UnlockReleaseBuffer(buffer);
+	UnlockReleaseBuffer(place->buffer);
 	return summarized;
 }

@@ -42,6 +42,16 @@ sub none_lost
 # One backend puts all the while: it has seen the range without a summary, then it is given one by another.
 my $putter = $node->background_psql('postgres');
 my $summarize = "SELECT brin_summarize_new_values('$index')";
+
+sub put_around_summary
+{
+	my ($n, $what) = @_;
+	$putter->query_safe("SELECT put($n)");
+	$node->safe_psql('postgres', $summarize);
+	$putter->query_safe("SELECT put($n)");
+	none_lost($what);
+	return;
+}
 $putter->query_safe('SELECT put(450 + 20)');
 $putter->query_safe('SELECT put(20)');
 is($node->safe_psql('postgres', "SELECT pg_relation_size('$leaf') / 8192 / 64"), '1', 'a second range has been begun');
@@ -49,28 +59,16 @@ cmp_ok($node->safe_psql('postgres', $summarize), '>', 0, 'and is summarized half
 $putter->query_safe('SELECT put(20)');
 none_lost('what is put into a range after it was summarized');
 $node->safe_psql('postgres', "SELECT brin_desummarize_range('$index', 64)");
-$putter->query_safe('SELECT put(20)');
-$node->safe_psql('postgres', $summarize);
-$putter->query_safe('SELECT put(20)');
-none_lost('the same once more after it had lost its summary');
+put_around_summary(20, 'the same once more after it had lost its summary');
 
 # Ranges of another size, which hold from REINDEX on.
 $node->safe_psql('postgres', "ALTER INDEX $index SET (pages_per_range = 4)");
-$putter->query_safe('SELECT put(20)');
-$node->safe_psql('postgres', $summarize);
-$putter->query_safe('SELECT put(20)');
-none_lost('an index with an option that it was not made with');
+put_around_summary(20, 'an index with an option that it was not made with');
 $node->safe_psql('postgres', "REINDEX INDEX $index");
-$putter->query_safe('SELECT put(60)');
-$node->safe_psql('postgres', $summarize);
-$putter->query_safe('SELECT put(60)');
-none_lost('an index that was made anew');
+put_around_summary(60, 'an index that was made anew');
 $node->safe_psql('postgres', "ALTER INDEX $index SET (pages_per_range = 64)");
 $node->safe_psql('postgres', "REINDEX INDEX CONCURRENTLY $index");
-$putter->query_safe('SELECT put(20)');
-$node->safe_psql('postgres', $summarize);
-$putter->query_safe('SELECT put(20)');
-none_lost('an index that was made anew while others wrote');
+put_around_summary(20, 'an index that was made anew while others wrote');
 $putter->quit;
 
 # All at once: summaries come and go while rows are written.

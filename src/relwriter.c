@@ -53,6 +53,7 @@
 struct EbRelWriter
 {
 	Relation	rel;
+	bool		close;			/* with the writer */
 	EbIndexWanted wanted;
 	void	   *arg;
 	bool		direct;
@@ -78,12 +79,17 @@ typedef struct PlainEntry
 
 static HTAB *plain_tables = NULL;
 
+/* The last ones looked up, by oid. */
+#define RECENT_TABLES	16
+static PlainEntry recent[RECENT_TABLES];
+
 static void
 forget_plain(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	PlainEntry *entry;
 
+	memset(recent, 0, sizeof(recent));
 	if (relid != InvalidOid)
 	{
 		(void) hash_search(plain_tables, &relid, HASH_REMOVE, NULL);
@@ -137,10 +143,13 @@ static bool
 is_plain(Relation rel)
 {
 	Oid			relid = RelationGetRelid(rel);
+	PlainEntry *last = &recent[relid % RECENT_TABLES];
 	PlainEntry *entry;
 	bool		found;
 	bool		plain;
 
+	if (likely(last->relid == relid))
+		return last->plain;
 	if (unlikely(!plain_tables))
 	{
 		HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(PlainEntry)};
@@ -150,23 +159,34 @@ is_plain(Relation rel)
 		CacheRegisterRelcacheCallback(forget_plain, (Datum) 0);
 	}
 	entry = hash_search(plain_tables, &relid, HASH_FIND, NULL);
-	if (entry)
-		return entry->plain;
-
-	plain = look_at_table(rel);
-	entry = hash_search(plain_tables, &relid, HASH_ENTER, &found);
-	entry->plain = plain;
-	return plain;
+	if (!entry)
+	{
+		plain = look_at_table(rel);
+		entry = hash_search(plain_tables, &relid, HASH_ENTER, &found);
+		entry->plain = plain;
+	}
+	*last = *entry;
+	return entry->plain;
 }
 
 EbRelWriter *
 eb_relwriter_open(Oid relid, EbIndexWanted wanted, void *arg)
 {
+	EbRelWriter *writer = eb_relwriter_begin(table_open(relid, RowExclusiveLock), wanted, arg);
+
+	writer->close = true;
+	return writer;
+}
+
+EbRelWriter *
+eb_relwriter_begin(Relation rel, EbIndexWanted wanted, void *arg)
+{
 	EbRelWriter *writer = palloc(sizeof(EbRelWriter));
 	List	   *indexes;
 	ListCell   *lc;
 
-	writer->rel = table_open(relid, RowExclusiveLock);
+	writer->rel = rel;
+	writer->close = false;
 	writer->wanted = wanted;
 	writer->arg = arg;
 	writer->direct = is_plain(writer->rel);
@@ -468,7 +488,8 @@ eb_relwriter_close(EbRelWriter *writer)
 	}
 	for (int i = 0; i < writer->nslots; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
-	table_close(writer->rel, NoLock);
+	if (writer->close)
+		table_close(writer->rel, NoLock);
 	if (writer->flush_context)
 		MemoryContextDelete(writer->flush_context);
 	pfree(writer);

@@ -44,6 +44,9 @@ typedef EbIndexAction (*EbIndexWanted) (EbRelWriter *writer, Oid index, int row,
 										void *arg);
 
 extern EbRelWriter *eb_relwriter_open(Oid relid, EbIndexWanted wanted, void *arg);
+
+/* The same on a relation that the caller has locked, and closes after the writer. */
+extern EbRelWriter *eb_relwriter_begin(Relation rel, EbIndexWanted wanted, void *arg);
 extern Relation eb_relwriter_relation(EbRelWriter *writer);
 
 /*

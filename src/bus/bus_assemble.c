@@ -353,7 +353,7 @@ static void
 resolve_reserved(EbTransformSource source, Jsonb *envelope, const EbTransformVars *vars,
 				 JsonbValue *value)
 {
-	char		time[40];
+	char		time[EB_TIME_LENGTH];
 
 	switch (source)
 	{

@@ -92,7 +92,7 @@ complete_envelope(Jsonb *event)
 	JsonbParseState *state = NULL;
 	JsonbValue *result;
 	TimestampTz time;
-	char		time_text[40];
+	char		time_text[EB_TIME_LENGTH];
 
 	eb_tick_uuid(eb_clock_take(1), &blank.id);
 	blank.time = eb_clock_now();

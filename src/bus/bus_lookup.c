@@ -84,8 +84,14 @@ read_bus(BusEntry *entry)
 const EbBus *
 eb_bus_lookup(const char *name, bool missing_ok)
 {
+	static BusEntry *last = NULL;
 	BusEntry   *entry = NULL;
 	bool		found = false;
+
+	if (likely(last && strcmp(last->name, name) == 0 &&
+			   last->generation == eb_catalog_generation(EB_BUSES)))
+		return &last->bus;
+	last = NULL;				/* it may be removed below */
 
 	/* longer than a bus can be called: do not let it be truncated to one */
 	if (strlen(name) <= EB_NAME_MAX)
@@ -123,6 +129,7 @@ eb_bus_lookup(const char *name, bool missing_ok)
 
 	if (!entry && !missing_ok)
 		eb_error_missing("bus", name, "Create it with eb.create_bus().");
+	last = entry;
 	return entry ? &entry->bus : NULL;
 }
 

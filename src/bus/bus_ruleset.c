@@ -611,9 +611,12 @@ refresh(LocalSet *local, const char *bus)
 static LocalSet *
 find_local(int32 bus_id)
 {
+	static LocalSet *last = NULL;	/* entries are not removed */
 	LocalSet   *local;
 	bool		found;
 
+	if (likely(last && last->bus_id == bus_id))
+		return last;
 	if (unlikely(!local_sets))
 	{
 		HASHCTL		ctl = {.keysize = sizeof(int32),.entrysize = sizeof(LocalSet)};
@@ -627,7 +630,7 @@ find_local(int32 bus_id)
 		memset((char *) local + sizeof(int32), 0, sizeof(LocalSet) - sizeof(int32));
 		local->slot = -1;
 	}
-	return local;
+	return last = local;
 }
 
 const EbRuleSet *

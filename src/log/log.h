@@ -226,7 +226,8 @@ extern Jsonb *eb_log_envelope(const EbEvent *event, bool erased);
 /* The value of a container's element as a Jsonb of its own, without walking it. */
 extern Jsonb *eb_jsonb_from_value(const JsonbValue *value);
 
-/* time in an envelope: UTC, YYYY-MM-DDTHH:MM:SS[.ffffff]Z.  buf: 40 bytes. */
+/* time in an envelope: UTC, YYYY-MM-DDTHH:MM:SS[.ffffff]Z. */
+#define EB_TIME_LENGTH	40		/* of buf */
 extern void eb_format_time(TimestampTz time, char *buf);
 
 /* ---- log_storage.c: tables ---- */

@@ -41,17 +41,19 @@ typedef struct Pair
 	int			len;
 } Pair;
 
-void
-eb_format_time(TimestampTz time, char *buf)
+/* To the second, without the Z.  Returns the end; infinite times cannot be. */
+static char *
+format_second(TimestampTz time, char *buf)
 {
 	struct pg_tm tm;
 	fsec_t		fsec;
 
-	/* infinite times cannot be: entries refuse them */
+	/* entries refuse them */
 	if (timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp out of range")));
+	Assert(fsec == 0);
 
 	/* for every event that is matched: sprintf() would be a third of an envelope */
 	if (tm.tm_year < 0)
@@ -66,7 +68,29 @@ eb_format_time(TimestampTz time, char *buf)
 	*buf++ = ':';
 	buf = pg_ultostr_zeropad(buf, (uint32) tm.tm_min, 2);
 	*buf++ = ':';
-	buf = pg_ultostr_zeropad(buf, (uint32) tm.tm_sec, 2);
+	return pg_ultostr_zeropad(buf, (uint32) tm.tm_sec, 2);
+}
+
+void
+eb_format_time(TimestampTz time, char *buf)
+{
+	/* times of events that are put or read in a row lie close together */
+	static TimestampTz known = DT_NOBEGIN;
+	static char text[EB_TIME_LENGTH];
+	static int	length;
+	TimestampTz fsec = time % USECS_PER_SEC;
+	TimestampTz second;
+
+	if (fsec < 0)
+		fsec += USECS_PER_SEC;
+	second = time - fsec;
+	if (unlikely(second != known))
+	{
+		length = format_second(second, text) - text;
+		known = second;
+	}
+	memcpy(buf, text, length);
+	buf += length;
 	if (fsec != 0)
 	{
 		*buf++ = '.';
@@ -228,7 +252,7 @@ eb_log_envelope(const EbEvent *event, bool erased)
 	Pair		pairs[MAX_PAIRS];
 	int			n = 0;
 	char		id[40];
-	char		time[40];
+	char		time[EB_TIME_LENGTH];
 
 	format_uuid(&event->id, id);
 	eb_format_time(event->time, time);

@@ -325,8 +325,8 @@ static void
 write_rows(const EbQueue *queue, Relation table, EbFloorRecord *record, int n,
 		   EbDelivery **deliveries, const int64 *ids, const TimestampTz *visible)
 {
-	EbRelWriter *writer = eb_relwriter_open(RelationGetRelid(table), index_wanted,
-											unconstify(EbQueue *, queue));
+	EbRelWriter *writer = eb_relwriter_begin(table, index_wanted,
+											 unconstify(EbQueue *, queue));
 	int64		lowest[EB_QUEUE_INDEXES] = {EB_KEY_MAX, EB_KEY_MAX};
 
 	for (int i = 0; i < n; i++)

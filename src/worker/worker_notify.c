@@ -61,6 +61,10 @@ typedef struct LocalQueue
 
 static HTAB *local_queues = NULL;
 
+/* The last ones looked up, by oid: a put asks for its bus and its queues in turn. */
+#define RECENT_QUEUES	16
+static LocalQueue *recent[RECENT_QUEUES];
+
 /* Queues of this transaction, in TopTransactionContext. */
 static LocalQueue **listed = NULL;
 static int	nlisted = 0;
@@ -76,9 +80,11 @@ static bool listening_at_commit = false;
 static LocalQueue *
 local_queue(Oid table, EbSlotKind kind, Oid bus, const char *name)
 {
-	LocalQueue *local;
+	LocalQueue *local = recent[table % RECENT_QUEUES];
 	bool		found;
 
+	if (likely(local && local->table == table && strcmp(NameStr(local->name), name) == 0))
+		return local;
 	if (!local_queues)
 	{
 		HASHCTL		ctl = {
@@ -101,7 +107,7 @@ local_queue(Oid table, EbSlotKind kind, Oid bus, const char *name)
 	}
 	if (!found || strcmp(NameStr(local->name), name) != 0)
 		namestrcpy(&local->name, name);
-	return local;
+	return recent[table % RECENT_QUEUES] = local;
 }
 
 /* The queue's slot, still its own; -1 if all are taken.  Takes the lock if it is not known. */
@@ -359,7 +365,6 @@ static void
 tell(bool aborted)
 {
 	EbDatabase *db = eb_worker_my_database();
-	TimestampTz now = eb_clock_now();
 
 	pg_memory_barrier();		/* outcome before flags (claim 1) */
 	for (int i = 0; i < nlisted; i++)
@@ -371,7 +376,7 @@ tell(bool aborted)
 			local->visible = local->taken;
 			local->visible_at = DT_NOEND;
 		}
-		else if (local->visible_at <= now)
+		else if (local->visible_at != DT_NOEND && local->visible_at <= eb_clock_now())
 		{
 			local->visible = true;
 			local->visible_at = DT_NOEND;
@@ -582,6 +587,7 @@ forget_transaction(void)
 	{
 		hash_destroy(local_queues);
 		local_queues = NULL;
+		memset(recent, 0, sizeof(recent));
 	}
 }
 

@@ -43,13 +43,6 @@
 
 #define MAX_INDEXES 8
 
-/*
- * How long a look for the end of a table does: even at ten thousand pages a
- * second the end moves by less than half of what the log's writers may be away
- * from it (EB_LOG_TAIL), and whoever is further away reports himself.
- */
-#define END_KNOWN_FOR	(3 * USECS_PER_SEC / 1000)
-
 struct EbRelWriter
 {
 	Relation	rel;
@@ -57,7 +50,7 @@ struct EbRelWriter
 	EbIndexWanted wanted;
 	void	   *arg;
 	bool		direct;
-	BlockNumber append_within;	/* 0: anywhere */
+	bool		append_only;
 	int			nbuffered;
 	int			nslots;
 	TupleTableSlot *slots[EB_RELWRITER_ROWS];
@@ -190,7 +183,7 @@ eb_relwriter_begin(Relation rel, EbIndexWanted wanted, void *arg)
 	writer->wanted = wanted;
 	writer->arg = arg;
 	writer->direct = is_plain(writer->rel);
-	writer->append_within = 0;
+	writer->append_only = false;
 	writer->nbuffered = 0;
 	writer->nslots = 0;
 	writer->desc = RelationGetDescr(writer->rel);
@@ -222,48 +215,9 @@ eb_relwriter_relation(EbRelWriter *writer)
 }
 
 void
-eb_relwriter_append_only(EbRelWriter *writer, BlockNumber within)
+eb_relwriter_append_only(EbRelWriter *writer)
 {
-	writer->append_within = within;
-}
-
-/*
- * Is it so short since this backend looked for the end of the table that it
- * need not do so again?  Between two statements only: the time of one stands
- * still while it runs.
- */
-static bool
-end_is_known(Relation rel)
-{
-	static Oid	looked_at = InvalidOid;
-	static TimestampTz looked = 0;
-	TimestampTz now = GetCurrentStatementStartTimestamp();
-
-	if (looked_at == RelationGetRelid(rel) && now > looked && now - looked < END_KNOWN_FOR)
-		return true;
-	looked_at = RelationGetRelid(rel);
-	looked = now;
-	return false;
-}
-
-/*
- * Stay away from free space, and leave the page that this backend wrote last
- * if the end has moved on too far since.  While it has not, each backend fills
- * a page of its own: all on the last page would fault in and lock every page
- * of the table in every backend (a fifth of a put's cost with 16 clients).
- */
-static int
-append_options(EbRelWriter *writer)
-{
-	BlockNumber target;
-
-	if (writer->append_within == 0)
-		return 0;
-	target = RelationGetTargetBlock(writer->rel);
-	if (target != InvalidBlockNumber && !end_is_known(writer->rel) &&
-		RelationGetNumberOfBlocks(writer->rel) > target + writer->append_within)
-		RelationSetTargetBlock(writer->rel, InvalidBlockNumber);
-	return TABLE_INSERT_SKIP_FSM;
+	writer->append_only = true;
 }
 
 TupleTableSlot *
@@ -438,7 +392,7 @@ eb_relwriter_flush(EbRelWriter *writer)
 		flush_through_executor(writer);
 	else
 	{
-		int			options = append_options(writer);
+		int			options = writer->append_only ? TABLE_INSERT_SKIP_FSM : 0;
 
 		if (n == 1)
 			table_tuple_insert(writer->rel, writer->slots[0],

@@ -50,10 +50,11 @@ extern EbRelWriter *eb_relwriter_begin(Relation rel, EbIndexWanted wanted, void 
 extern Relation eb_relwriter_relation(EbRelWriter *writer);
 
 /*
- * Write into the last "within" blocks of the table only, never into free space
- * before them, so that the order of rows is about that of writing.
+ * Write to the page that this backend wrote last, or else to the table's end,
+ * never into free space before it.  A table that is not written directly is
+ * written anywhere.
  */
-extern void eb_relwriter_append_only(EbRelWriter *writer, BlockNumber within);
+extern void eb_relwriter_append_only(EbRelWriter *writer);
 
 /*
  * An empty slot for the next row: fill tts_values and tts_isnull (all of

@@ -129,6 +129,13 @@ extern EbTick eb_log_oldest_publisher(int *pid);
 extern uint32 eb_log_late_rows(void);
 extern void eb_log_report_late_row(void);
 
+/*
+ * How often readers learned ranges of any leaf.  A reader counts after he has
+ * looked where the leaf ends and before he looks into the ranges.
+ */
+extern uint32 eb_log_learned(void);
+extern void eb_log_count_learned(void);
+
 /* ---- log_read.c: fetch by pointer ---- */
 
 typedef struct EbLogReader EbLogReader;

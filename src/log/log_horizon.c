@@ -76,10 +76,14 @@ typedef struct PublisherSlot
 typedef struct HorizonSection
 {
 	LWLock		lock;			/* publishers shared, readers exclusive */
-	pg_atomic_uint32 late_rows; /* see log_scan.c */
 	int			nadopted;		/* under the exclusive lock */
 	Oid			adopted[MAX_ADOPTED];
+
+	/* every put reads them: between what is seldom written */
+	pg_atomic_uint32 late_rows; /* see log_scan.c */
+	pg_atomic_uint32 learned;
 	int			nslots;
+	char		pad[PG_CACHE_LINE_SIZE];
 	PublisherSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } HorizonSection;
 
@@ -108,6 +112,7 @@ eb_horizon_shmem_init(void *section)
 
 	LWLockInitialize(&horizon->lock, eb_shmem_tranche());
 	pg_atomic_init_u32(&horizon->late_rows, 0);
+	pg_atomic_init_u32(&horizon->learned, 0);
 	horizon->nslots = MaxBackends;
 	for (int i = 0; i < horizon->nslots; i++)
 		pg_atomic_init_u64(&horizon->slots[i].bound, 0);
@@ -373,6 +378,24 @@ eb_log_late_rows(void)
 	HorizonSection *horizon = eb_shmem_section(EB_SHMEM_HORIZON);
 
 	return horizon ? pg_atomic_read_u32(&horizon->late_rows) : 0;
+}
+
+uint32
+eb_log_learned(void)
+{
+	HorizonSection *horizon = eb_shmem_section(EB_SHMEM_HORIZON);
+
+	return horizon ? pg_atomic_read_u32(&horizon->learned) : 0;
+}
+
+void
+eb_log_count_learned(void)
+{
+	HorizonSection *horizon = eb_shmem_section(EB_SHMEM_HORIZON);
+
+	/* a full barrier */
+	if (horizon)
+		pg_atomic_fetch_add_u32(&horizon->learned, 1);
 }
 
 void

@@ -256,6 +256,7 @@ directory_extend(Stream *stream, Snapshot snapshot)
 
 	if (directory->nranges >= complete)
 		return;
+	eb_log_count_learned();		/* before the first look (log_write.c) */
 	if (complete - directory->nranges > 1)
 		index = eb_log_open_brin(stream->rel);
 	if (index)

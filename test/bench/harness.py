@@ -31,17 +31,31 @@ TICK = os.sysconf("SC_CLK_TCK")
 CPUS = os.cpu_count()
 
 
-def psql(sql, db="bench", check=True, extra=()):
+_database = "bench"
+
+
+@contextlib.contextmanager
+def database(name):
+    """Runs in the block take place in this database; two systems can be measured in turn on databases that both stay."""
+    global _database
+    before, _database = _database, name
+    try:
+        yield
+    finally:
+        _database = before
+
+
+def psql(sql, db=None, check=True, extra=()):
     r = subprocess.run(
         [PSQL, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", HOME, "-p", PORT,
-         "-U", "postgres", "-d", db, *extra], input=sql, text=True, capture_output=True)
+         "-U", "postgres", "-d", db or _database, *extra], input=sql, text=True, capture_output=True)
     if check and r.returncode:
         sys.exit(f"psql failed: {r.stderr}\n{sql}")
     return r.stdout.strip()
 
 
-def conninfo(db="bench"):
-    return f"host={HOME} port={PORT} user=postgres dbname={db}"
+def conninfo():
+    return f"host={HOME} port={PORT} user=postgres dbname={_database}"
 
 
 class System:
@@ -79,9 +93,9 @@ class System:
     def fresh(self, sync="on", queues=1, consumers=1):
         if not hasattr(self, "db"):
             self.db = self.template()
-        psql("drop database if exists bench with (force);", "postgres")
-        psql(f"create database bench template {self.db};", "postgres")
-        psql(f"alter database bench set synchronous_commit = {sync};", "postgres")
+        psql(f"drop database if exists {_database} with (force);", "postgres")
+        psql(f"create database {_database} template {self.db};", "postgres")
+        psql(f"alter database {_database} set synchronous_commit = {sync};", "postgres")
         for q in range(queues):
             if self["queue"]:
                 psql(self["queue"].replace("%q", f"bench{q}"))

@@ -201,5 +201,15 @@ BEGIN TRANSACTION READ ONLY;
 SELECT eb.put_event('tx', 'T', '{}', bus => 'pub');
 ROLLBACK;
 
+-- the envelope's time: UTC, with a fraction where there is one
+SELECT eb.create_queue('pub_times') IS NOT NULL AS created;
+SELECT eb.put_rule('times', '{"source": ["times"]}', bus => 'pub');
+SELECT eb.put_target('times', 'queue', bus => 'pub', queue => 'pub_times') IS NOT NULL AS put;
+SELECT count(eb.put_event('times', 'T', jsonb_build_object('t', t), bus => 'pub', "time" => t::timestamptz))
+FROM unnest('{2026-01-31 12:00:00Z, 2026-01-31 12:00:00.5Z, 2026-01-31 12:00:01.000001Z, 2000-01-01 00:00Z, 1999-12-31 23:59:59Z,
+	1999-12-31 23:59:59.25Z, 1969-12-31 23:59:59.999999Z, 0001-01-01 00:00:00.1Z, 9999-12-31 23:59:59.999999Z}'::text[]) t;
+SELECT body #>> '{detail,t}' AS put, body ->> 'time' AS envelope FROM eb.consume('pub_times', 20) ORDER BY message_id;
+
 SELECT eb.delete_bus('pub', with_rules => true);
+SELECT eb.drop_queue('pub_times');
 SELECT eb.delete_bus('pub2');

@@ -76,7 +76,7 @@ eb_format_time(TimestampTz time, char *buf)
 {
 	/* times of events that are put or read in a row lie close together */
 	static TimestampTz known = DT_NOBEGIN;
-	static char text[EB_TIME_LENGTH];
+	static char start[EB_TIME_LENGTH];
 	static int	length;
 	TimestampTz fsec = time % USECS_PER_SEC;
 	TimestampTz second;
@@ -86,10 +86,10 @@ eb_format_time(TimestampTz time, char *buf)
 	second = time - fsec;
 	if (unlikely(second != known))
 	{
-		length = format_second(second, text) - text;
+		length = format_second(second, start) - start;
 		known = second;
 	}
-	memcpy(buf, text, length);
+	memcpy(buf, start, length);
 	buf += length;
 	if (fsec != 0)
 	{

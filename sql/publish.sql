@@ -38,6 +38,9 @@ SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', "time" => '0001-12-31 23:59
 SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', headers => '[1]');
 SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', resources => ARRAY['a', NULL]);
 SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', traceparent => '00-xyz');
+SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', traceparent => '00-00000000000000000000000000000000-00f067aa0ba902b7-01');
+SELECT eb.put_event('shop', 'T', '{}', bus => 'pub', traceparent => '00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01');
+SET eb.traceparent = '00-xyz';
 SELECT count(*) FROM eb.bus_pub;
 
 -- The size limit is a setting.

@@ -240,6 +240,7 @@ SELECT eb.delete_bus('stream');
 CREATE ROLE stream_reader;
 SET ROLE stream_reader;
 SELECT * FROM eb.read('live');
+SELECT eb.commit('live', NULL);
 SELECT eb.seek('live', 'latest');
 SELECT count(*) FROM eb.subscription_status;
 -- A leaky function in the condition sees none either.

@@ -104,7 +104,7 @@ define_settings(void)
 	DefineCustomStringVariable("eb.traceparent",
 							   "W3C trace context of events and messages that name none.",
 							   NULL, &eb_traceparent, "",
-							   PGC_USERSET, 0, NULL, NULL, NULL);
+							   PGC_USERSET, 0, eb_traceparent_check, NULL, NULL);
 	DefineCustomIntVariable("eb.rule_cache_size",
 							"Largest size of compiled rules in shared memory.",
 							NULL, &eb_rule_cache_size, 256 * 1024,

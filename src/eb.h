@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "compat.h"
+#include "utils/guc.h"
 
 /* Settings (defined in eb.c; documented in docs/operations.md). */
 extern char *eb_account;		/* envelope's account */
@@ -20,6 +21,7 @@ extern int	eb_max_hops;		/* bus to bus */
 extern char *eb_correlation_id; /* session's context for new events */
 extern char *eb_causation_id;
 extern char *eb_traceparent;
+extern bool eb_traceparent_check(char **newval, void **extra, GucSource source);
 extern int	eb_max_queues;		/* queue slots in shared memory */
 extern int	eb_rule_cache_size; /* kB of shared compiled rules */
 extern int	eb_clock_offset;	/* ms added to the clock; for tests */

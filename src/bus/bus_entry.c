@@ -473,7 +473,10 @@ lower_hex(const char *p, int n)
 	return true;
 }
 
-/* W3C: version 00, trace id, parent id, flags; later versions may say more after it. */
+/*
+ * W3C: version 00, trace id, parent id, flags; later versions may say more after
+ * it.  Ids of zeros alone are none.
+ */
 static bool
 valid_traceparent(const char *p)
 {
@@ -482,6 +485,7 @@ valid_traceparent(const char *p)
 	return len >= 55 && lower_hex(p, 2) && p[2] == '-' && lower_hex(p + 3, 32) &&
 		p[35] == '-' && lower_hex(p + 36, 16) && p[52] == '-' &&
 		lower_hex(p + 53, 2) && strncmp(p, "ff", 2) != 0 &&
+		strspn(p + 3, "0") < 32 && strspn(p + 36, "0") < 16 &&
 		(len == 55 || (strncmp(p, "00", 2) != 0 && p[55] == '-'));
 }
 
@@ -495,13 +499,16 @@ trace_header(const char *text, EbEvent *event)
 {
 	const char *root = strstr(text, "Root=1-");
 	const char *parent = strstr(text, "Parent=");
+	char	   *traceparent;
 
 	event->headers = add_header(event->headers, "trace-header", text);
-	if (root && parent && lower_hex(root + 7, 8) && root[15] == '-' &&
-		lower_hex(root + 16, 24) && lower_hex(parent + 7, 16))
-		event->traceparent = psprintf("00-%.8s%.24s-%.16s-%s", root + 7, root + 16,
-									  parent + 7,
-									  strstr(text, "Sampled=1") ? "01" : "00");
+	if (!root || !parent || !lower_hex(root + 7, 8) || root[15] != '-' ||
+		!lower_hex(root + 16, 24) || !lower_hex(parent + 7, 16))
+		return;
+	traceparent = psprintf("00-%.8s%.24s-%.16s-%s", root + 7, root + 16, parent + 7,
+						   strstr(text, "Sampled=1") ? "01" : "00");
+	if (valid_traceparent(traceparent))
+		event->traceparent = traceparent;
 }
 
 /* A bus by name, or by the ARN that the API also takes. */
@@ -556,6 +563,17 @@ eb_event_check_traceparent(const char *traceparent, int index, const char *name)
 				 errmsg("%s\"%s\" must be a W3C trace context", prefix(index), name),
 				 errdetail("It is \"%s\".", traceparent),
 				 errhint("Write it like \"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\".")));
+}
+
+/* Check hook of the setting; it may be empty. */
+bool
+eb_traceparent_check(char **newval, void **extra, GucSource source)
+{
+	if (**newval == '\0' || valid_traceparent(*newval))
+		return true;
+	GUC_check_errdetail("It must be a W3C trace context.");
+	GUC_check_errhint("Write it like \"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\".");
+	return false;
 }
 
 /* As long as Amazon SQS allows. */

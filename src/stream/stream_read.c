@@ -395,13 +395,16 @@ eb_commit(PG_FUNCTION_ARGS)
 	pg_uuid_t  *to;
 	int			part;
 
-	/* null as the position of no events: nothing to commit */
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	to = PG_GETARG_UUID_P(1);
 	subscription = *eb_subscription_get(name);
 	eb_check_view_privilege(subscription.view, EB_SUBSCRIPTION_READ, "subscription", name);
+
+	/* null as the position of no events: nothing to commit */
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	to = PG_GETARG_UUID_P(1);
 	PreventCommandIfReadOnly("eb.commit()");
 	PreventCommandIfParallelMode("eb.commit()");
 	if (to->data[6] >> 4 != 7)

@@ -149,14 +149,21 @@ tree_files() {
 	)
 }
 
-# copy_tree DIR: bring DIR up to date with the checkout, times kept, so that make sees what changed; what an earlier copy
-# brought and the checkout has no more goes.
+same_file() {
+	cmp -s "$1" "$2" && { { [ -x "$1" ] && [ -x "$2" ]; } || { [ ! -x "$1" ] && [ ! -x "$2" ]; }; }
+}
+
+# copy_tree DIR: bring DIR up to date with the checkout; what an earlier copy brought and the checkout has no more goes.  What
+# differs gets the time of the copy, so that make sees it even if it comes from an older checkout than the objects do.
 copy_tree() {
 	local dir=$1 f
 	mkdir -p "$dir"
 	[ ! -f "$dir/.files" ] || mv "$dir/.files" "$dir/.files.old"
 	tree_files >"$dir/.files"
-	tar -C "$top" --null --no-recursion -T "$dir/.files" -cf - | tar -C "$dir" --no-same-owner -xf -
+	while IFS= read -r -d '' f; do
+		same_file "$top/$f" "$dir/$f" || printf '%s\0' "$f"
+	done <"$dir/.files" >"$dir/.changed"
+	tar -C "$top" --null --no-recursion -T "$dir/.changed" -cf - | tar -C "$dir" --no-same-owner -m -xf -
 	[ -f "$dir/.files.old" ] || return 0
 	comm -23 <(tr '\0' '\n' <"$dir/.files.old" | sort) <(tr '\0' '\n' <"$dir/.files" | sort) |
 		while IFS= read -r f; do rm -f "$dir/$f" "$dir/${f%.c}.o"; done

@@ -30,7 +30,6 @@
 #include "catalog/pg_index.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
-#include "storage/bufmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

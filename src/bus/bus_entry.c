@@ -554,6 +554,9 @@ eb_entries_bus(Jsonb *entries)
 
 /* ---- checks ---- */
 
+#define TRACEPARENT_HINT \
+	"Write it like \"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\"."
+
 void
 eb_event_check_traceparent(const char *traceparent, int index, const char *name)
 {
@@ -562,7 +565,7 @@ eb_event_check_traceparent(const char *traceparent, int index, const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s\"%s\" must be a W3C trace context", prefix(index), name),
 				 errdetail("It is \"%s\".", traceparent),
-				 errhint("Write it like \"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\".")));
+				 errhint(TRACEPARENT_HINT)));
 }
 
 /* Check hook of the setting; it may be empty. */
@@ -572,7 +575,7 @@ eb_traceparent_check(char **newval, void **extra, GucSource source)
 	if (**newval == '\0' || valid_traceparent(*newval))
 		return true;
 	GUC_check_errdetail("It must be a W3C trace context.");
-	GUC_check_errhint("Write it like \"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\".");
+	GUC_check_errhint(TRACEPARENT_HINT);
 	return false;
 }
 

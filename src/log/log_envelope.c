@@ -41,14 +41,14 @@ typedef struct Pair
 	int			len;
 } Pair;
 
-/* To the second, without the Z.  Returns the end; infinite times cannot be. */
+/* To the second, without the Z.  Returns the end of the text. */
 static char *
 format_second(TimestampTz time, char *buf)
 {
 	struct pg_tm tm;
 	fsec_t		fsec;
 
-	/* entries refuse them */
+	/* infinite times cannot be: entries refuse them */
 	if (timestamp2tm(time, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),

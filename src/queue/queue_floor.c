@@ -37,6 +37,7 @@
 #include "port/atomics.h"
 #include "storage/spin.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -120,6 +121,14 @@ static struct
 	EbQueueIndex which;
 	uint64		generation;
 }			raising;
+
+/*
+ * Keys of tables that a raise was begun for, by oid, so that their floors can
+ * be read without opening them.  A relcache invalidation of the table clears
+ * its entry.
+ */
+#define KNOWN_KEYS	16
+static FloorKey known_keys[KNOWN_KEYS];
 
 /* ---- shared memory ---- */
 
@@ -437,6 +446,45 @@ eb_floor_start(Relation table, EbQueueIndex which)
 	return Min(start, own_start(&key, which));
 }
 
+static void
+forget_key(Datum arg, Oid table)
+{
+	if (!OidIsValid(table))
+		memset(known_keys, 0, sizeof(known_keys));
+	else if (known_keys[table % KNOWN_KEYS].table == table)
+		known_keys[table % KNOWN_KEYS].table = InvalidOid;
+}
+
+static void
+remember_key(const FloorKey *key)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_key, (Datum) 0);
+	registered = true;
+	known_keys[key->table % KNOWN_KEYS] = *key;
+}
+
+/* floor claim 8: what a look would find, without opening the table. */
+bool
+eb_floor_is_empty(Oid table, TimestampTz now)
+{
+	const FloorKey *key = &known_keys[table % KNOWN_KEYS];
+	QueueSection *section = get_section();
+	bool		empty = false;
+	FloorSlot  *slot;
+	FloorSet   *set;
+
+	if (!section || key->table != table)
+		return false;
+	slot = lock_slot(section, key, false, &set);
+	if (slot)
+		empty = slot->floor[EB_READY] == EB_KEY_MAX && slot->floor[EB_WAITING] > now;
+	SpinLockRelease(&set->mutex);
+	return empty && own_start(key, EB_READY) == EB_KEY_MAX && own_start(key, EB_WAITING) > now;
+}
+
 /*
  * A table without our triggers is being restored: COPY into it would not be
  * noticed, so nothing is said about what it does not hold.
@@ -465,6 +513,7 @@ eb_floor_raise_begin(Relation table, EbQueueIndex which, int64 *start)
 		return false;
 	}
 	make_key(&raising.key, table);
+	remember_key(&raising.key);
 	slot = lock_slot(section, &raising.key, true, &set);
 	mine = slot->raiser[which] == 0;
 	if (mine)

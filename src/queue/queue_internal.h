@@ -172,6 +172,13 @@ extern void eb_group_floor_raise(const EbGroupFloor *group, Relation table, int6
 /* Key at which a scan that does not raise begins; EB_KEY_MIN if nothing is known. */
 extern int64 eb_floor_start(Relation table, EbQueueIndex which);
 
+/*
+ * Would scans of both indexes up to now end where they begin?  Tells without
+ * opening the table, for one that this backend has raised a floor of; false if
+ * that is not known.  The caller has accepted invalidations (floor claim 8).
+ */
+extern bool eb_floor_is_empty(Oid table, TimestampTz now);
+
 /* For a raise: false if another backend is at it, or there is no shared memory. */
 extern bool eb_floor_raise_begin(Relation table, EbQueueIndex which, int64 *start);
 extern void eb_floor_raise_end(Relation table, EbQueueIndex which, int64 key);

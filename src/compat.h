@@ -47,9 +47,11 @@ typedef bool EbUpdateIndexes;
 #include "storage/backendid.h"
 #define EB_MY_PROC_NUMBER	(MyBackendId - 1)
 #define EB_PROC_BY_NUMBER(n)	BackendIdGetProc((n) + 1)
+#define EB_SIGNAL_NUMBER(n)	((n) + 1)
 #else
 #define EB_MY_PROC_NUMBER	MyProcNumber
 #define EB_PROC_BY_NUMBER(n)	GetPGProcByNumber(n)
+#define EB_SIGNAL_NUMBER(n)	(n)
 #endif
 
 /* 17: a process's place in shared memory has a type of its own (goes with 16). */

@@ -10,6 +10,7 @@
  *	 CREATE, ALTER DATABASE			after commit the launcher looks through them
  *	 LISTEN							to a channel of ours: from then on there
  *									are notifications
+ *	 LISTEN, UNLISTEN, DISCARD ALL	what a consumer is told may change
  *	 COMMIT, ROLLBACK PREPARED		what that transaction wrote has become
  *									visible in this backend, without a callback
  *
@@ -195,6 +196,13 @@ before_statement(Node *stmt)
 			break;
 		case T_ListenStmt:
 			eb_notify_listen(((ListenStmt *) stmt)->conditionname);
+			break;
+		case T_UnlistenStmt:
+			eb_notify_unlisten(((UnlistenStmt *) stmt)->conditionname);
+			break;
+		case T_DiscardStmt:
+			if (((DiscardStmt *) stmt)->target == DISCARD_ALL)
+				eb_notify_unlisten(NULL);
 			break;
 		case T_AlterExtensionStmt:
 			if (strcmp(((AlterExtensionStmt *) stmt)->extname, "pg_eventbus") == 0)

@@ -132,8 +132,9 @@ typedef struct EbNotifySlot
 								 * waited for */
 	pg_atomic_uint32 prepared;	/* counts PREPAREs that wrote to the queue */
 	uint32		prepared_done;	/* notifier: all up to this one have ended */
-	TimestampTz notified_at;	/* notifier: when it last sent a NOTIFY; 0:
-								 * never */
+	pg_atomic_uint32 told;		/* by a commit, see EB_TOLD */
+	pg_atomic_uint64 notified_at;	/* TimestampTz of the last NOTIFY or
+									 * telling; 0: never */
 	int			repeat_ms;		/* notifier: disarmed, look again so much
 								 * after that */
 	ConditionVariable waiters;	/* CALL eb.wait */
@@ -146,6 +147,23 @@ typedef struct EbNotifySlot
 #define EB_SLOT_DATABASE(key)	((Oid) ((key) >> 32))
 #define EB_SLOT_RELATION(key)	((Oid) (key))
 #define EB_NEVER			((uint64) DT_NOEND)
+
+/*
+ * Who has disarmed a slot: the notifier (0), which sees to it that consumers
+ * come; or a commit that has told them itself: nobody watches yet, or the
+ * notifier is asked to.
+ */
+#define EB_TOLD				1
+#define EB_TOLD_WATCH		2
+
+/* One backend as a consumer that is told directly (worker_consumer.c). */
+typedef struct EbConsumer
+{
+	pg_atomic_uint32 word;
+	int			pid;			/* valid while word is not 0 */
+} EbConsumer;
+
+#define EB_IS_OUR_CHANNEL(name)	(strncmp(name, "eb_", 3) == 0)
 
 /* Databases share a count by their oid: one too many costs a NOTIFY, no more. */
 #define EB_LISTENER_COUNTS	64
@@ -164,12 +182,17 @@ typedef struct EbWorkerShared
 
 	/* backends that have listened to a channel of ours (claim 14) */
 	pg_atomic_uint32 listeners[EB_LISTENER_COUNTS];
+	pg_atomic_uint32 entered[EB_LISTENER_COUNTS];	/* of those, as consumers
+													 * (claim 15) */
+	int			nconsumers;		/* one for each backend */
+	Size		consumers_offset;
 	EbDatabase	databases[EB_MAX_DATABASES];
 	int			nslots;
 	EbNotifySlot slots[FLEXIBLE_ARRAY_MEMBER];
 } EbWorkerShared;
 
 extern EbWorkerShared *eb_worker_shared(void);	/* NULL without shared memory */
+extern EbConsumer *eb_worker_consumer(int backend);
 
 /* Entry of a database, or NULL.  Needs no lock. */
 extern EbDatabase *eb_worker_database(Oid database);
@@ -285,13 +308,34 @@ extern void eb_notify_prepared_ended(void);
 
 /* LISTEN is about to be executed. */
 extern void eb_notify_listen(const char *channel);
+extern void eb_notify_unlisten(const char *channel);	/* NULL: all */
 
 /* Does anybody listen in this database? */
 extern bool eb_notify_is_heard(void);
+extern uint32 eb_notify_listeners(void);	/* backends, of this database */
 extern void eb_worker_rescan_at_commit(void);
 
 /* Set the notifier's latch unless that is already under way. */
 extern void eb_notifier_wake(EbDatabase *db);
+
+/* ---- worker_consumer.c: README.md, claim 15 ---- */
+
+/* A statement that may change which channels of ours this backend listens to. */
+extern void eb_consumer_channels_change(void);
+
+/* A receive of this listening backend is about to arm the queue of that slot. */
+extern void eb_consumer_enter(int slot, const char *queue);
+
+/*
+ * Messages of the slot's queue are visible, and it was armed, with that count.
+ * False: the notifier has to be woken.
+ */
+extern bool eb_consumers_tell(int slot, uint32 arm);
+
+/* The slot is taken back; under the lock. */
+extern void eb_consumers_strike(int slot, Oid database);
+extern void eb_consumer_at_xact(XactEvent event);
+extern void eb_consumer_exit(void);
 
 /* ---- worker_replay.c ---- */
 

@@ -310,11 +310,13 @@ send_notify(void *arg)
 
 /* When may the slot be notified again?  Armed: soon. */
 static TimestampTz
-next_notify(const EbNotifySlot *slot, bool armed)
+next_notify(EbNotifySlot *slot, bool armed)
 {
-	if (slot->notified_at == 0)
+	TimestampTz notified_at = (TimestampTz) pg_atomic_read_u64(&slot->notified_at);
+
+	if (notified_at == 0)
 		return 0;
-	return TimestampTzPlusMilliseconds(slot->notified_at,
+	return TimestampTzPlusMilliseconds(notified_at,
 									   armed ? eb_notify_interval : slot->repeat_ms);
 }
 
@@ -351,6 +353,29 @@ arm_bus(Oid view)
 	return pg_atomic_read_u32(&slot->pending) != 0;
 }
 
+static int
+first_repeat(void)
+{
+	return Max(eb_notify_repeat / REPEAT_STEPS, 1);
+}
+
+/*
+ * Does somebody else see to the slot?  A commit disarmed it, and no message
+ * has come since; the one after that asks us to watch.
+ */
+static bool
+is_told(EbNotifySlot *slot)
+{
+	uint32		told = pg_atomic_read_u32(&slot->told);
+
+	if (told == EB_TOLD_WATCH)
+	{
+		pg_atomic_write_u32(&slot->told, 0);
+		slot->repeat_ms = first_repeat();
+	}
+	return told == EB_TOLD;
+}
+
 static void
 inspect_pending(int number, TimestampTz now, Round *round)
 {
@@ -361,6 +386,8 @@ inspect_pending(int number, TimestampTz now, Round *round)
 
 	/* without a listener all stays as it is, for the first one (claim 14) */
 	if ((armed && pg_atomic_read_u32(&slot->pending) == 0) || !eb_notify_is_heard())
+		return;
+	if (!armed && is_told(slot))
 		return;
 	at = next_notify(slot, armed);
 	if (at > now)
@@ -374,9 +401,9 @@ inspect_pending(int number, TimestampTz now, Round *round)
 		pg_atomic_write_u32(&slot->pending, 0);
 		if (armed)
 			pg_atomic_fetch_add_u32(&slot->arm, 1);
-		slot->repeat_ms = armed ? Max(eb_notify_repeat / REPEAT_STEPS, 1) :
-			Min(slot->repeat_ms * 2, eb_notify_repeat);
-		slot->notified_at = now;
+		slot->repeat_ms = armed ? first_repeat() : Min(slot->repeat_ms * 2, eb_notify_repeat);
+		pg_atomic_write_u32(&slot->told, 0);
+		pg_atomic_write_u64(&slot->notified_at, (uint64) now);
 		round->notify[round->nnotify++] = number;
 		round->until = Min(round->until, next_notify(slot, false));
 	}
@@ -503,7 +530,7 @@ restore_flags(Round *round)
 	{
 		EbNotifySlot *slot = &eb_worker_shared()->slots[round->notify[i]];
 
-		slot->notified_at = 0;
+		pg_atomic_write_u64(&slot->notified_at, 0);
 		pg_atomic_write_u32(&slot->pending, 1);
 	}
 }

@@ -147,6 +147,8 @@ arm_slot(LocalQueue *local)
 	if (slot_of(local) < 0)
 		return false;
 	slot = &shared->slots[local->slot];
+	if (counted_listener && local->kind == EB_SLOT_QUEUE)
+		eb_consumer_enter(local->slot, NameStr(local->name));
 
 	arm = pg_atomic_read_u32(&slot->arm);
 	while ((arm & 1) == 0)
@@ -280,6 +282,7 @@ listeners(void)
 static void
 forget_listener(int code, Datum arg)
 {
+	eb_consumer_exit();			/* none of those may be counted longer */
 	pg_atomic_fetch_sub_u32(listeners(), 1);
 }
 
@@ -290,7 +293,7 @@ forget_listener(int code, Datum arg)
 void
 eb_notify_listen(const char *channel)
 {
-	if (strncmp(channel, "eb_", 3) != 0 || !eb_worker_shared())
+	if (!EB_IS_OUR_CHANNEL(channel) || !eb_worker_shared())
 		return;
 	if (!counted_listener)
 	{
@@ -299,12 +302,26 @@ eb_notify_listen(const char *channel)
 		counted_listener = true;
 	}
 	listening_at_commit = true;
+	eb_consumer_channels_change();
+}
+
+void
+eb_notify_unlisten(const char *channel)
+{
+	if (counted_listener && (!channel || EB_IS_OUR_CHANNEL(channel)))
+		eb_consumer_channels_change();
+}
+
+uint32
+eb_notify_listeners(void)
+{
+	return pg_atomic_read_u32(listeners());
 }
 
 bool
 eb_notify_is_heard(void)
 {
-	return pg_atomic_read_u32(listeners()) != 0;
+	return eb_notify_listeners() != 0;
 }
 
 void
@@ -343,6 +360,26 @@ mark_slot(LocalQueue *local, bool visible, TimestampTz visible_at)
 	}
 }
 
+/*
+ * Have those who listen told of what is visible and pending.  False: the
+ * notifier has to be woken for it.
+ */
+static bool
+announce(EbDatabase *db, int number)
+{
+	EbNotifySlot *slot = &eb_worker_shared()->slots[number];
+	uint32		arm = pg_atomic_read_u32(&slot->arm);
+	uint32		told = EB_TOLD;
+
+	/* consumers were told and have not come yet: have that watched, once */
+	if ((arm & 1) == 0)
+		return pg_atomic_read_u32(&slot->told) != EB_TOLD ||
+			!pg_atomic_compare_exchange_u32(&slot->told, &told, EB_TOLD_WATCH);
+	if (!eb_notify_is_heard())
+		return true;
+	return pg_atomic_read_u32(&db->notifier_ready) != 0 && eb_consumers_tell(number, arm);
+}
+
 static void
 wake_slot(EbDatabase *db, LocalQueue *local, bool visible, TimestampTz visible_at)
 {
@@ -355,7 +392,7 @@ wake_slot(EbDatabase *db, LocalQueue *local, bool visible, TimestampTz visible_a
 		ConditionVariableBroadcast(&slot->waiters);
 	if (!db)
 		return;
-	if ((visible && (pg_atomic_read_u32(&slot->arm) & 1) != 0 && eb_notify_is_heard()) ||
+	if ((visible && !announce(db, local->slot)) ||
 		(uint64) visible_at < pg_atomic_read_u64(&db->notifier_until))
 		eb_notifier_wake(db);
 }
@@ -594,6 +631,7 @@ forget_transaction(void)
 void
 eb_notify_at_xact(XactEvent event)
 {
+	eb_consumer_at_xact(event);
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:

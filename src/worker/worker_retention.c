@@ -295,7 +295,7 @@ first_uuid(TimestampTz at, pg_uuid_t *uuid)
 
 /* Returns how many rows there were, at most COPY_BATCH. */
 static int
-copy_batch(const char *table, const Leaf *leaf)
+copy_batch(const EbQueue *queue, const char *table, const Leaf *leaf)
 {
 	Oid			types[3] = {INT2OID, UUIDOID, UUIDOID};
 	Datum		values[3];
@@ -356,6 +356,9 @@ copy_batch(const char *table, const Leaf *leaf)
 	if (n == 0)
 		return 0;
 
+	/* consumers who look meanwhile pass these rows by, however this ends */
+	eb_notify_taken(queue);
+	eb_notify_pending(queue, 0);
 	events = palloc0(n * sizeof(EbEvent));
 	found = palloc0(n * sizeof(bool));
 	reader = eb_log_reader_open();
@@ -434,7 +437,7 @@ copy_bodies(void *arg)
 			MemoryContext old = MemoryContextSwitchTo(batch);
 
 			CHECK_FOR_INTERRUPTS();
-			copied = copy_batch(table, leaf);
+			copied = copy_batch(&queues[i], table, leaf);
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(batch);
 		} while (copied == COPY_BATCH);

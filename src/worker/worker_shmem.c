@@ -63,11 +63,23 @@ slot_count(void)
 	return eb_max_queues * 2 + 64;
 }
 
+static Size
+slots_size(void)
+{
+	return CACHELINEALIGN(add_size(offsetof(EbWorkerShared, slots),
+								   mul_size(slot_count(), sizeof(EbNotifySlot))));
+}
+
 Size
 eb_worker_shmem_size(void)
 {
-	return add_size(offsetof(EbWorkerShared, slots),
-					mul_size(slot_count(), sizeof(EbNotifySlot)));
+	return add_size(slots_size(), mul_size(MaxBackends, sizeof(EbConsumer)));
+}
+
+static EbConsumer *
+consumers(EbWorkerShared *shared)
+{
+	return (EbConsumer *) ((char *) shared + shared->consumers_offset);
 }
 
 static void
@@ -110,7 +122,10 @@ eb_worker_shmem_init(void *section)
 	pg_atomic_init_u32(&shared->slot_changes, 0);
 	pg_atomic_init_u64(&shared->held, 0);
 	for (int i = 0; i < EB_LISTENER_COUNTS; i++)
+	{
 		pg_atomic_init_u32(&shared->listeners[i], 0);
+		pg_atomic_init_u32(&shared->entered[i], 0);
+	}
 
 	/* one that was prepared before a restart may have done so */
 	pg_atomic_init_u32(&shared->prepared_wake, max_prepared_xacts > 0);
@@ -139,14 +154,26 @@ eb_worker_shmem_init(void *section)
 		pg_atomic_init_u64(&slot->next_visible, EB_NEVER);
 		pg_atomic_init_u64(&slot->held, 0);
 		pg_atomic_init_u32(&slot->prepared, 0);
+		pg_atomic_init_u32(&slot->told, 0);
+		pg_atomic_init_u64(&slot->notified_at, 0);
 		ConditionVariableInit(&slot->waiters);
 	}
+	shared->nconsumers = MaxBackends;
+	shared->consumers_offset = slots_size();
+	for (int i = 0; i < shared->nconsumers; i++)
+		pg_atomic_init_u32(&consumers(shared)[i].word, 0);
 }
 
 EbWorkerShared *
 eb_worker_shared(void)
 {
 	return eb_shmem_section(EB_SHMEM_WORKER);
+}
+
+EbConsumer *
+eb_worker_consumer(int backend)
+{
+	return consumers(eb_worker_shared()) + backend;
 }
 
 /* ---- databases ---- */
@@ -321,7 +348,8 @@ eb_notify_slot_create(Oid database, Oid relation, EbSlotKind kind, Oid bus,
 		pg_atomic_write_u64(&slot->next_visible, EB_NEVER);
 		slot->prepared_done = pg_atomic_read_u32(&slot->prepared);
 		pg_atomic_write_u64(&slot->held, 0);
-		slot->notified_at = 0;
+		pg_atomic_write_u32(&slot->told, 0);
+		pg_atomic_write_u64(&slot->notified_at, 0);
 		slot->repeat_ms = 0;
 		slot->kind = kind;
 		slot->bus = bus;
@@ -343,6 +371,7 @@ eb_notify_slot_free(int i)
 
 	/* who sets pending after this sees another key and looks again (claim 5) */
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	eb_consumers_strike(i, EB_SLOT_DATABASE(pg_atomic_read_u64(&slot->key)));
 	pg_atomic_write_u64(&slot->key, EB_SLOT_DELETED);
 	pg_memory_barrier();
 	pending = pg_atomic_exchange_u32(&slot->pending, 0) != 0;

@@ -21,7 +21,8 @@ sub new
 # Run something; returns its lines.  Notifications that psql prints are put aside.
 sub query
 {
-	my ($self, $sql) = @_;
+	my ($self, @statements) = @_;
+	my $sql = join ";\n", @statements;
 	my $mark = 'mark ' . ++$self->{n};
 	$self->{in} .= "$sql;\n\\echo $mark\n";
 	$self->{run}->pump until $self->{out} =~ /^\Q$mark\E$/m;

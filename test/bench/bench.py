@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from harness import (CPUS, HERE, HOME, PORT, PSQL, QDRIVE, System, children_cpu, cpu_busy, cpu_of_cluster, drive, fill, lsn, psql,
+from harness import (CPUS, HERE, HOME, PORT, PSQL, QDRIVE, System, children_cpu, clients_are_gone, cpu_busy, cpu_of_cluster, drive, fill, lsn, psql,
                      sizes, undisturbed, wait_idle)
 
 RESULTS = pathlib.Path(os.environ.get("BENCH_RESULTS", HERE / "results.jsonl"))
@@ -216,9 +216,12 @@ def limits(s, a, run):
             f.write(lines)
             f.flush()
             wait_idle()
-            l0, busy0, mine0, kids0, t0 = lsn(), cpu_busy(), cpu_of_cluster(), children_cpu(), time.time()
+            l0 = lsn()
+            clients_are_gone()
+            busy0, mine0, kids0, t0 = cpu_busy(), cpu_of_cluster(), children_cpu(), time.time()
             psql(f"\\copy bare (payload) from '{f.name}'")
             wall = time.time() - t0
+            clients_are_gone()
             kids1, mine1, busy1, l1 = children_cpu(), cpu_of_cluster(), cpu_busy(), lsn()
         return {"wal_bytes": l1 - l0,
                 "produce": {"messages": 500000, "elapsed": round(wall, 3), "rate": 500000 / wall, "errors": 0},

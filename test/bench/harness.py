@@ -127,9 +127,33 @@ def cpu_busy():
     return (sum(v[:8]) - v[3] - v[4]) / TICK
 
 
+def postmaster():
+    return int(open(f"{HOME}/data/postmaster.pid").readline())
+
+
+def clients_are_gone():
+    """
+    Wait until no client's backend is left.  One that ends between the look at the postmaster, which inherits its CPU time, and the
+    look at the backend itself would be in neither.
+    """
+    pm = postmaster()
+    end = time.time() + 10
+    while time.time() < end:
+        left = 0
+        for d in os.listdir("/proc"):
+            if d.isdigit():
+                with contextlib.suppress(OSError, IndexError):
+                    if int(open(f"/proc/{d}/stat").read().rsplit(")", 1)[1].split()[1]) == pm:
+                        title = open(f"/proc/{d}/cmdline").read()
+                        left += title == "" or "[local]" in title
+        if left == 0:
+            return
+        time.sleep(0.01)
+
+
 def cpu_of_cluster():
-    """CPU seconds of the cluster's processes, the finished ones included."""
-    pm = int(open(f"{HOME}/data/postmaster.pid").readline())
+    """CPU seconds of the cluster's processes, the finished ones included.  Call clients_are_gone() before."""
+    pm = postmaster()
     total = 0
     for d in os.listdir("/proc"):
         if d.isdigit():
@@ -197,9 +221,13 @@ def lsn():
 def drive(*args, sync="on"):
     """One run of the driver; returns its result with WAL and CPU figures."""
     idle = wait_idle()
-    l0, busy0, mine0, kids0, t0 = lsn(), cpu_busy(), cpu_of_cluster(), children_cpu(), time.time()
+    clients_are_gone()
+    l0 = lsn()
+    clients_are_gone()
+    busy0, mine0, kids0, t0 = cpu_busy(), cpu_of_cluster(), children_cpu(), time.time()
     r = subprocess.run([QDRIVE, "--conninfo", conninfo(), *map(str, args)], text=True, capture_output=True)
     wall = time.time() - t0
+    clients_are_gone()
     kids1, mine1, busy1, l1 = children_cpu(), cpu_of_cluster(), cpu_busy(), lsn()
     if r.returncode:
         sys.exit(f"qdrive failed: {r.stderr}")

@@ -226,7 +226,7 @@ tell(int slot, int i)
 	EbConsumer *c = eb_worker_consumer(i);
 	uint32		word = WORD(slot);
 
-	/* one that was told and has not said so yet will look after this; or he has left */
+	/* who was told and has not said so yet will look after this */
 	if (pg_atomic_compare_exchange_u32(&c->word, &word, word | TOLD))
 		(void) SendProcSignal(c->pid, PROCSIG_NOTIFY_INTERRUPT, EB_SIGNAL_NUMBER(i));
 }
@@ -244,6 +244,12 @@ eb_consumers_tell(int number, uint32 arm)
 	if (slot->kind != EB_SLOT_QUEUE || !all_entered() ||
 		(n = find_consumers(number, found)) < 0)
 		return false;
+	if (n == 0)
+	{
+		/* nobody listens to this queue, unless one has left meanwhile */
+		pg_memory_barrier();
+		return all_entered();
+	}
 	now = GetCurrentTimestamp();
 	notified_at = (TimestampTz) pg_atomic_read_u64(&slot->notified_at);
 	if (now < TimestampTzPlusMilliseconds(notified_at, eb_notify_interval))

@@ -264,6 +264,41 @@ keep_reason(const char *text)
 }
 
 /*
+ * The extension's oid and version, from the catalog and not from the system
+ * cache that 18 has of it: a commit wakes us by its callbacks, which come
+ * before the invalidations that it sends.
+ */
+static Oid
+find_extension(char *version)
+{
+	Oid			extension = InvalidOid;
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("pg_eventbus"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+		if (version)
+		{
+			bool		isnull;
+			Datum		d = heap_getattr(tuple, Anum_pg_extension_extversion,
+										 RelationGetDescr(rel), &isnull);
+
+			strlcpy(version, TextDatumGetCString(d), NAMEDATALEN);
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return extension;
+}
+
+/*
  * Was the extension dropped (or made anew) under the task that failed?  Then
  * there is nothing to complain about.
  */
@@ -275,7 +310,7 @@ extension_went(void)
 	if (!OidIsValid(known_extension))
 		return false;
 	StartTransactionCommand();
-	extension = get_extension_oid("pg_eventbus", true);
+	extension = find_extension(NULL);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(worker_context);
 	return extension != known_extension;
@@ -396,33 +431,6 @@ eb_worker_run_toplevel(const char *sql)
 bool
 eb_worker_installed(char *version)
 {
-	Oid			extension = get_extension_oid("pg_eventbus", true);
-	Relation	rel;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	known_extension = extension;
-	if (!OidIsValid(extension))
-		return false;
-	if (!version)
-		return true;
-	version[0] = '\0';
-
-	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		bool		isnull;
-		Datum		d = heap_getattr(tuple, Anum_pg_extension_extversion,
-									 RelationGetDescr(rel), &isnull);
-
-		strlcpy(version, TextDatumGetCString(d), NAMEDATALEN);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return version[0] != '\0';
+	known_extension = find_extension(version);
+	return OidIsValid(known_extension);
 }

@@ -23,9 +23,12 @@ sub worker_pid
 sub workers_run
 {
 	my ($node, $db, $what) = @_;
-	ok( $node->poll_query_until('postgres',
+	my $ok = ok( $node->poll_query_until('postgres',
 			"SELECT count(*) = 3 FROM eb.workers WHERE database = '$db' AND state = 'running'"),
 		$what // "the workers of $db run");
+	diag $node->safe_psql('postgres', 'SELECT * FROM eb.workers'),
+		$node->safe_psql('postgres', q(SELECT pid, backend_type, wait_event, state, query FROM pg_stat_activity)) unless $ok;
+	return $ok;
 }
 
 # Nothing of ours is connected to a database.

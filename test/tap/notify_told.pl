@@ -146,6 +146,13 @@ my ($pid) = $c->query('SELECT pg_backend_pid()');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 100000)");
 cmp_ok(transactions($a, $b), '<', 25, 'after the end of a third one: no NOTIFY');
 
+# Signals to many are the notifier's work.
+my @more = map { consumer() } 1 .. 7;
+ready(@more);
+cmp_ok(transactions($a, $b), '>=', 30, 'nine consumers: a NOTIFY for each');
+$_->finish for @more;
+cmp_ok(transactions($a, $b), '<', 25, 'two of them: none');
+
 # The queue is another one of the same name.
 $node->safe_psql('postgres', q(SELECT eb.drop_queue('q', true)));
 $node->safe_psql('postgres', q(SELECT eb.create_queue('q')));

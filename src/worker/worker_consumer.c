@@ -24,7 +24,6 @@
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -41,7 +40,7 @@
  */
 #define TOLD				1u
 #define WORD(slot)			(((uint32) (slot) + 1) << 1)
-#define WORD_SLOT(word)		((int) ((word) >> 1) - 1)
+#define IS_WORD_OF(word, slot)	(((word) & ~TOLD) == WORD(slot))
 
 /*
  * More than that are left to the notifier: a signal takes a committing client
@@ -211,7 +210,7 @@ find_consumers(int slot, int *found)
 
 	for (int i = 0; i < shared->nconsumers; i++)
 	{
-		if ((pg_atomic_read_u32(&eb_worker_consumer(i)->word) & ~TOLD) != WORD(slot))
+		if (!IS_WORD_OF(pg_atomic_read_u32(&eb_worker_consumer(i)->word), slot))
 			continue;
 		if (n == MAX_TOLD)
 			return -1;
@@ -283,7 +282,7 @@ eb_consumers_strike(int slot, Oid database)
 	{
 		uint32		word = pg_atomic_read_u32(&eb_worker_consumer(i)->word);
 
-		if (word != 0 && WORD_SLOT(word) == slot)
+		if (IS_WORD_OF(word, slot))
 			(void) strike(i, word, database);
 	}
 }

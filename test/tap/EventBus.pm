@@ -8,7 +8,7 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(preload new_server start_again feed load_start load_finish poll_sql);
+our @EXPORT = qw(preload new_server start_again feed feed_short load_start load_finish poll_sql);
 
 # Settings that preload the extension (TEMP_CONFIG lets every server find it).
 sub preload
@@ -55,6 +55,19 @@ sub feed
 		SELECT eb.create_queue('$queue'$options);
 		SELECT eb.put_rule('$queue', '{"source": ["$source"]}');
 		SELECT eb.put_target('$queue', 'queue', queue => '$queue');));
+}
+
+# A bus "short" that keeps events for a while, and a queue "jobs" that gets all of source "load".
+sub feed_short
+{
+	my ($node, $bus_retention, $queue_retention) = @_;
+	$node->safe_psql(
+		'postgres', qq(
+		SELECT eb.create_bus('short', retention => '$bus_retention');
+		SELECT eb.create_queue('jobs', retention => '$queue_retention');
+		SELECT eb.put_rule('all', '{"source": ["load"]}', bus => 'short');
+		SELECT eb.put_target('all', 'queue', queue => 'jobs', bus => 'short');));
+	return;
 }
 
 # Run a pgbench script with some clients in the background; errors after a crash are expected and ignored.

@@ -9,12 +9,9 @@ use Workers;
 
 my $node = new_server('closed', conf => "eb.maintenance_interval = 1s\nautovacuum = off\n");
 workers_run($node, 'postgres');
+feed_short($node, '2 days', '1 day');
 $node->safe_psql(
 	'postgres', q(
-	SELECT eb.create_bus('short', retention => '2 days');
-	SELECT eb.create_queue('jobs', retention => '1 day');
-	SELECT eb.put_rule('all', '{"source": ["load"]}', bus => 'short');
-	SELECT eb.put_target('all', 'queue', queue => 'jobs', bus => 'short');
 	SELECT eb.put_event('load', 'Load', jsonb_build_object('n', i), bus => 'short') FROM generate_series(1, 3000) i;
 	CREATE FUNCTION long(what text) RETURNS text LANGUAGE sql AS $$ SELECT string_agg(md5(what || n), '') FROM generate_series(1, 300) n $$;
 	SELECT eb.put_event(long('source'), 'Load', '{"n": 0}', bus => 'short', correlation_id => long('correlation'));));

@@ -18,12 +18,9 @@ for my $how ('maintainer', 'by hand')
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_eventbus');
 	workers_run($node, 'postgres') if $how eq 'maintainer';
+	feed_short($node, '1 hour', '1 hour');
 	$node->safe_psql(
 		'postgres', q(
-		SELECT eb.create_bus('short', retention => '1 hour');
-		SELECT eb.create_queue('jobs', retention => '1 hour');
-		SELECT eb.put_rule('all', '{"source": ["load"]}', bus => 'short');
-		SELECT eb.put_target('all', 'queue', queue => 'jobs', bus => 'short');
 		SET eb.correlation_id = 'c-1';
 		SELECT eb.put_event('load', 'Load', jsonb_build_object('n', i), bus => 'short') FROM generate_series(1, 1200) i;
 		SELECT count(*) FROM eb.receive('jobs', 3);

@@ -10,12 +10,9 @@ use Workers;
 
 my $node = new_server('wakes', conf => "eb.notify_repeat = 1d\neb.maintenance_interval = 1d\n");
 workers_run($node, 'postgres');
+feed_short($node, '1 hour', '1 hour');
 $node->safe_psql(
 	'postgres', q(
-	SELECT eb.create_bus('short', retention => '1 hour');
-	SELECT eb.create_queue('jobs', retention => '1 hour');
-	SELECT eb.put_rule('all', '{"source": ["load"]}', bus => 'short');
-	SELECT eb.put_target('all', 'queue', queue => 'jobs', bus => 'short');
 	SELECT eb.put_event('load', 'Load', '{}', bus => 'short');
 	SELECT eb.update_queue('jobs', retention => '10 days');));
 
